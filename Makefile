@@ -1,0 +1,104 @@
+# The pipeline, one target a stage. `make` alone lists them in order.
+# With the real data: make prepare RAW=/where/the/competition/folder/is PRESET=t4
+
+PRESET ?= t4
+RAW    ?= data/raw/rsna-2022-cervical-spine-fracture-detection
+CACHE  ?= data/cache/$(PRESET)
+RUN    ?= data/runs/$(PRESET)
+FOLDS  ?= 5
+FOLD   ?= all
+OUT    ?= data/submissions/$(notdir $(RUN))
+SUBMISSION ?=
+SOLUTION   ?=
+STUDY  ?=
+OWNER  ?= OWNER
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+GPUS   ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c GPU || true)
+PROCESSES := $(if $(filter-out 0,$(GPUS)),$(GPUS),1)
+TORCHRUN  := $(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES)
+EXTRA  ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## make .venv with the versions of Kaggle's image
+
+$(READY): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet -r requirements.txt
+	touch $@
+
+replica: $(READY)  ## RAW=: write a synthetic competition folder (EXTRA= for flags of src/replicate.py)
+	$(PY) src/replicate.py --out $(RAW) $(EXTRA)
+
+describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
+	$(PY) src/describe.py --raw $(RAW) --cache $(CACHE)
+
+split: $(READY)  ## RAW= CACHE= FOLDS=: give every study a fold, once
+	$(PY) src/split.py --raw $(RAW) --cache $(CACHE) --folds $(FOLDS)
+
+prepare: $(READY)  ## RAW= CACHE= PRESET=: read every series, cache it at the locator's spacing
+	$(PY) src/prepare.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
+
+locate: $(READY)  ## CACHE= RUN= PRESET=: train the locator folds, label every study out of fold
+	$(PY) src/locate.py --cache $(CACHE) --run $(RUN) --preset $(PRESET)
+
+columns: $(READY)  ## RAW= CACHE= PRESET=: cut C1-C7 out of every series, cache it at the classifier's spacing
+	$(PY) src/columns.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
+
+train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD=: train the classifier on all GPUs, one fold or all
+	$(TORCHRUN) src/train.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) --fold $(FOLD) $(EXTRA)
+
+cv: $(READY)  ## RAW= CACHE= RUN=: merge the folds, calibrate, score out of fold
+	$(PY) src/cv.py --raw $(RAW) --cache $(CACHE) --run $(RUN)
+
+submission: $(READY)  ## RAW= RUN= OUT=: run the Kaggle kernel's script here, check its submission.csv
+	$(PY) src/submission.py --raw $(RAW) --run $(RUN) --out $(OUT)
+
+score: $(READY)  ## RAW= [RUN=] SUBMISSION= SOLUTION=: score a submission, and a run out of fold
+	$(PY) src/score.py --raw $(RAW) $(if $(wildcard $(RUN)/oof.csv),--run $(RUN)) \
+	  $(if $(SUBMISSION),--submission $(SUBMISSION)) $(if $(SOLUTION),--solution $(SOLUTION)) $(EXTRA)
+
+report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores and pictures
+	$(PY) src/report.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) \
+	  $(if $(wildcard $(OUT)/inference.json),--submission $(OUT))
+
+predict: $(READY)  ## STUDY= RUN=: ask the models about any DICOM folder
+	$(PY) src/predict.py --study $(STUDY) --run $(RUN)
+
+wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the network)
+	$(PY) src/wheels.py
+
+push: $(READY)  ## RUN= OWNER=: put the Kaggle dataset and kernel together (sends nothing yet)
+	$(PY) src/push.py --run $(RUN) --owner $(OWNER) $(if $(wildcard data/wheels/*.whl),--wheels data/wheels)
+
+DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo PRESET=demo FOLDS=2 OUT=data/submissions/demo
+
+demo: $(READY)  ## the whole line on a small synthetic competition, without a GPU
+	$(MAKE) --no-print-directory replica RAW=data/raw/demo \
+	  EXTRA="--train 128 --public 24 --private 48 --size 0.375 --mask-share 0.3 --box-share 1.0 --severity 0.7 1.0"
+	$(MAKE) --no-print-directory describe split prepare locate columns train cv submission $(DEMO)
+	$(MAKE) --no-print-directory score $(DEMO) SUBMISSION=data/submissions/demo/submission.csv \
+	  SOLUTION=data/raw/demo/solution.csv EXTRA="--minimum-gain-percent 10"
+	$(MAKE) --no-print-directory report $(DEMO)
+
+test: $(READY)  ## run the tests
+	$(PY) -m pytest -q
+
+lint: $(READY)  ## check style and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(READY)  ## put the format right
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: help setup replica describe split prepare locate columns train cv submission score report predict wheels push demo test lint format

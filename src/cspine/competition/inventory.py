@@ -1,0 +1,152 @@
+"""What lies in a competition folder, counted without opening a single slice, and what is missing from it."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from cspine.competition import tables
+from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.tables import UID_COLUMN
+
+
+def describe(raw: Path | str) -> dict:
+    """Count studies, slices, positives, boxes and masks of a competition folder.
+
+    Returns: a JSON-able dictionary with "train", "images", "boxes", "masks", "test" and "missing", a list of
+    sentences, one for every kind of thing that should be there and is not, or should not and is.
+    Raises: InputError for a missing folder, and for tables that can't be used.
+    """
+    raw = tables.check_competition_folder(raw)
+    missing: list[str] = []
+    train = tables.read_train(raw)
+    uids = train[UID_COLUMN].tolist()
+    positives = {kind: int(train[kind].sum()) for kind in PREDICTION_TYPES}
+    return {
+        "train": {"studies": len(train), "positives": positives},
+        "images": _describe_images(raw / "train_images", uids, missing),
+        "boxes": _describe_boxes(
+            raw, uids, set(train.loc[train["patient_overall"] == 1, UID_COLUMN]), missing
+        ),
+        "masks": _describe_masks(raw / "segmentations", uids, missing),
+        "test": _describe_test(raw, missing),
+        "missing": missing,
+    }
+
+
+def count_slices(folder: Path | str) -> tuple[dict[str, int], int]:
+    """Count the .dcm files of every study folder.
+
+    Returns: study to its number of .dcm files, sorted by study; and how many other entries were found.
+    """
+    slices, others = {}, 0
+    with os.scandir(folder) as studies:
+        for study in studies:
+            if not study.is_dir():
+                others += 1
+                continue
+            with os.scandir(study) as files:
+                names = [file.name for file in files]
+            slices[study.name] = sum(name.lower().endswith(".dcm") for name in names)
+            others += len(names) - slices[study.name]
+    return dict(sorted(slices.items())), others
+
+
+def format_description(found: dict) -> str:
+    """Lay `describe`'s counts out as a short table, what is missing below it."""
+    train, images, boxes, masks, test = (found[key] for key in ("train", "images", "boxes", "masks", "test"))
+    spread = " / ".join(f"{images[key]:.0f}" for key in ("slices_min", "slices_median", "slices_max"))
+    rows = {
+        "labelled studies": f"{train['studies']}",
+        "study folders": f"{images['studies']}",
+        "slices": f"{images['slices']} ({spread} a study: min / median / max)",
+        "boxes": f"{boxes['boxes']} over {boxes['studies']} studies",
+        "masks": f"{masks['masks']}",
+        "test": "{rows} rows, {studies} studies, {folders} folders, {slices} slices".format(**test),
+    }
+    lines = [f"{name:17}{value}" for name, value in rows.items()]
+    lines += ["", f"{'positives':17}{'studies':>7}{'share':>9}"]
+    for kind, count in train["positives"].items():
+        lines.append(f"{kind:17}{count:7d}{100 * count / train['studies']:7.1f} %")
+    lines += ["", "missing or odd:" if found["missing"] else "missing or odd: nothing"]
+    return "\n".join(lines + [f"  {sentence}" for sentence in found["missing"]])
+
+
+def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict:
+    slices, others = _count_or_miss(folder, missing)
+    # without the folder one sentence is enough
+    if slices or folder.is_dir():
+        _note(missing, "labelled studies without a folder in train_images", _without(uids, slices))
+        _note(missing, "study folders without a label", _without(slices, uids))
+    _note(missing, "study folders without a slice", [uid for uid, count in slices.items() if not count])
+    if others:
+        missing.append(f"{others} entries of train_images that are neither study folders nor .dcm files")
+    counts = np.array(list(slices.values()) or [0])
+    return {
+        "studies": len(slices),
+        "slices": int(counts.sum()),
+        "slices_min": int(counts.min()),
+        "slices_median": float(np.median(counts)),
+        "slices_max": int(counts.max()),
+        "slices_by_study": slices,
+    }
+
+
+def _describe_boxes(raw: Path, uids: list[str], positive: set[str], missing: list[str]) -> dict:
+    if not (raw / "train_bounding_boxes.csv").is_file():
+        missing.append("train_bounding_boxes.csv is missing; training then has no boxes to learn from")
+        return {"boxes": 0, "studies": 0}
+    boxes = tables.read_boxes(raw)
+    studies = sorted(boxes[UID_COLUMN].unique())
+    _note(missing, "studies with boxes that are not in train.csv", _without(studies, uids))
+    _note(
+        missing,
+        "studies with boxes, yet without a fracture",
+        [s for s in studies if s in uids and s not in positive],
+    )
+    return {"boxes": len(boxes), "studies": len(studies)}
+
+
+def _describe_masks(folder: Path, uids: list[str], missing: list[str]) -> dict:
+    if not folder.is_dir():
+        missing.append("segmentations is missing; training the locator needs its masks")
+        return {"masks": 0, "studies": []}
+    masks = sorted(path.name.removesuffix(".nii") for path in folder.iterdir() if path.name.endswith(".nii"))
+    _note(missing, "masks without a labelled study", _without(masks, uids))
+    return {"masks": len(masks), "studies": masks}
+
+
+def _describe_test(raw: Path, missing: list[str]) -> dict:
+    slices, _ = _count_or_miss(raw / "test_images", missing)
+    names = [name for name in ("test.csv", "sample_submission.csv") if not (raw / name).is_file()]
+    missing += [f"{name} is missing; a submission needs it" for name in names]
+    if "test.csv" in names:
+        return {"rows": 0, "studies": 0, "folders": len(slices), "slices": sum(slices.values())}
+    test = tables.read_test(raw)
+    uids = test[UID_COLUMN].unique().tolist()
+    _note(missing, "studies of test.csv without a folder in test_images", _without(uids, slices))
+    _note(missing, "folders in test_images that test.csv does not name", _without(slices, uids))
+    if "sample_submission.csv" not in names:
+        asked, sample = set(test["row_id"]), set(tables.read_sample(raw)["row_id"])
+        _note(missing, "row ids in only one of test.csv and sample_submission.csv", sorted(asked ^ sample))
+    return {"rows": len(test), "studies": len(uids), "folders": len(slices), "slices": sum(slices.values())}
+
+
+def _count_or_miss(folder: Path, missing: list[str]) -> tuple[dict[str, int], int]:
+    if folder.is_dir():
+        return count_slices(folder)
+    missing.append(f"{folder.name} is missing; get it with `{tables.DOWNLOAD}`, or use `make replica`")
+    return {}, 0
+
+
+def _without(items: Collection[str], known: Collection[str]) -> list[str]:
+    known = set(known)
+    return [item for item in items if item not in known]
+
+
+def _note(missing: list[str], what: str, items: list[str]) -> None:
+    """Add one sentence that names the first few items."""
+    if items:
+        more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+        missing.append(f"{len(items)} {what}: {', '.join(items[:5])}{more}")

@@ -1,0 +1,130 @@
+"""Folds: every level's positives spread evenly, a patient's studies never on both sides."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cspine import storage
+from cspine.competition import tables
+from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.tables import UID_COLUMN
+from cspine.errors import InputError
+
+
+def make_folds(
+    train: pd.DataFrame, n_folds: int, seed: int, patients: Mapping[str, str] | None = None
+) -> pd.Series:
+    """Give every study a fold, the same for the same studies, labels and seed, whatever their order.
+
+    Iterative stratification: label by label, the one with the fewest positives left first, each patient goes
+    to the fold that lacks most of all its labels; patients without a fracture fill up the folds at the end.
+    Parameters: train as from `tables.read_train`; patients, StudyInstanceUID to patient (default: a study is
+    a patient, the competition tells no more).
+    Returns: int64 folds 0..n_folds-1 named "fold", indexed by StudyInstanceUID, in train's order.
+    Raises: InputError for fewer than two folds, more folds than patients, and studies without a patient.
+    Source: Sechidis et al., On the Stratification of Multi-Label Data, ECML PKDD 2011; there, only
+    the label at hand chooses the fold.
+    """
+    ordered = train.sort_values(UID_COLUMN)
+    group = _number_patients(ordered[UID_COLUMN], patients)
+    n_patients = group.max() + 1
+    if not 2 <= n_folds <= n_patients:
+        raise InputError(
+            f"folds: found {n_folds} for {n_patients} patients; expected 2 to {n_patients}; use --folds"
+        )
+    # one more column, of ones: the size is balanced like a label and, being the commonest, comes last
+    labels = np.column_stack(
+        [ordered[list(PREDICTION_TYPES)].to_numpy(np.int64), np.ones(len(ordered), np.int64)]
+    )
+    counts = np.zeros((n_patients, labels.shape[1]), np.int64)
+    np.add.at(counts, group, labels)
+    folds = _stratify(counts, n_folds, np.random.default_rng(seed))[group]
+    named = pd.Series(folds, index=pd.Index(ordered[UID_COLUMN]), name="fold")
+    return named.loc[train[UID_COLUMN]]
+
+
+def count_positives(folds: pd.Series, train: pd.DataFrame) -> pd.DataFrame:
+    """Count studies and positives of every fold: index fold, columns studies and PREDICTION_TYPES, int64."""
+    fold = train[UID_COLUMN].map(folds).rename("fold")
+    counts = train[list(PREDICTION_TYPES)].groupby(fold).sum()
+    counts.insert(0, "studies", fold.value_counts())
+    return counts
+
+
+def write_folds(path: Path | str, folds: pd.Series) -> bool:
+    """Write folds.csv (StudyInstanceUID, fold) and say whether it was written.
+
+    The same split again leaves the file as it is; a different one is refused, because models already trained
+    on the old folds would be scored on studies they saw.
+    Raises: InputError for a file with another split.
+    """
+    path = Path(path)
+    if path.exists():
+        old = read_folds(path).set_index(UID_COLUMN)["fold"]
+        if old.sort_index().equals(folds.sort_index()):
+            return False
+        both = old.index.union(folds.index)
+        differing = int((old.reindex(both) != folds.reindex(both)).sum())
+        raise InputError(
+            f"{path}: found another split ({differing} studies differ); expected the same one, "
+            "because models may be trained on it; delete the file and its runs, or use another cache folder"
+        )
+    storage.write_csv(path, folds.rename_axis(UID_COLUMN).reset_index())
+    return True
+
+
+def read_folds(path: Path | str) -> pd.DataFrame:
+    """Read folds.csv: StudyInstanceUID str, fold int64, one row a study.
+
+    Raises: InputError for a missing file, other columns, double or unfit UIDs, and folds other than 0, 1, ...
+    """
+    path = Path(path)
+    frame = tables.read_text(path, (UID_COLUMN, "fold"), advice="`make split` makes it")
+    tables.check_study_uids(frame[UID_COLUMN], path)
+    tables.check_unique(frame[UID_COLUMN], path)
+    folds = tables.numbers(frame, "fold", path, UID_COLUMN, allowed=tuple(range(len(frame))))
+    frame["fold"] = folds.astype(np.int64)
+    return frame[[UID_COLUMN, "fold"]]
+
+
+def _number_patients(uids: pd.Series, patients: Mapping[str, str] | None) -> np.ndarray:
+    """Number the patients of the studies: (n,) int64 from 0."""
+    if patients is None:
+        return np.arange(len(uids))
+    missing = [uid for uid in uids if uid not in patients]
+    if missing:
+        found = f"found none for study {missing[0]} ({len(missing)} in all)"
+        raise InputError(f"patients: {found}; expected one for each of {len(uids)} studies; add them")
+    return pd.factorize(np.array([patients[uid] for uid in uids], dtype=object))[0]
+
+
+def _stratify(counts: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of every patient, (p,) int64; counts (p, labels) holds the positives of each, the size last."""
+    folds = np.full(len(counts), -1)
+    total = counts.sum(axis=0)
+    lacking = np.tile(total / n_folds, (n_folds, 1))  # (n_folds, labels)
+    while (free := folds < 0).any():
+        left = counts[free].sum(axis=0)
+        label = int(np.argmin(np.where(left > 0, left, np.inf)))
+        members = rng.permutation(np.flatnonzero(free & (counts[:, label] > 0)))
+        # the heaviest patients first, while there is room to make up for them
+        for member in members[np.argsort(-counts[members, label], kind="stable")]:
+            fold = _neediest(lacking, counts[member], total, rng)
+            folds[member] = fold
+            lacking[fold] -= counts[member]
+    return folds
+
+
+def _neediest(lacking: np.ndarray, count: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> int:
+    """Choose the fold in which the patient takes most off the distance to an even split.
+
+    The distance is chi-squared: the sum over folds and labels of lacking ** 2 / total. It shrinks by
+    2 * lacking @ (count / total) less a constant. The size is left to the patients without a fracture.
+    """
+    share = count / np.maximum(total, 1)
+    if count[:-1].any():
+        share[-1] = 0
+    relief = lacking @ share
+    return int(rng.choice(np.flatnonzero(np.isclose(relief, relief.max()))))

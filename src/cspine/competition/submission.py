@@ -1,0 +1,77 @@
+"""Predictions become submission.csv: the sample's row ids, no gaps, no value that costs too much."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cspine import storage
+from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.tables import UID_COLUMN, split_row_ids
+from cspine.errors import InputError
+
+# No submitted value is nearer to 0 or 1 than this: one wrong certainty then costs 6.9 times its weight, not
+# 34.5, and all right ones together pay 0.001 for it.
+CLIP = 1e-3
+
+
+def assemble(
+    sample: pd.DataFrame, predictions: Mapping[str, np.ndarray], constants: np.ndarray
+) -> tuple[pd.DataFrame, list[str]]:
+    """Fill the sample's rows with predictions, and with constants where there are none.
+
+    Parameters: sample (row_id, fractured) as read by `tables.read_sample`; predictions, UID to (8,) values to
+    submit, columns as PREDICTION_TYPES; constants (8,) for studies without, or with NaN or values outside
+    [0, 1]. Predictions for studies that the sample does not name are left out.
+    Returns: rows `row_id, fractured` in the sample's order, clipped to [CLIP, 1 - CLIP]; and the UIDs of the
+    studies that got the constants, in order: the caller has to show them.
+    Raises: ValueError for predictions or constants of another shape.
+    """
+    parts = split_row_ids(sample["row_id"])
+    rows_of, on_constants = {}, []
+    for uid in parts[UID_COLUMN].unique():
+        values = np.asarray(predictions.get(uid, constants), dtype=np.float64)
+        if values.shape != (len(PREDICTION_TYPES),):
+            raise ValueError(f"study {uid}: found {values.shape} values; expected ({len(PREDICTION_TYPES)},)")
+        usable = uid in predictions and bool(((values >= 0) & (values <= 1)).all())
+        if not usable:
+            on_constants.append(uid)
+            values = np.asarray(constants, dtype=np.float64)
+        rows_of[uid] = dict(zip(PREDICTION_TYPES, np.clip(values, CLIP, 1 - CLIP), strict=True))
+    pairs = zip(parts[UID_COLUMN], parts["prediction_type"], strict=True)
+    fractured = [float(rows_of[uid][kind]) for uid, kind in pairs]
+    return pd.DataFrame({"row_id": sample["row_id"].to_numpy(), "fractured": fractured}), on_constants
+
+
+def check(frame: pd.DataFrame, sample: pd.DataFrame, what: Path | str = "submission") -> None:
+    """Raise InputError unless `frame` answers exactly the sample's rows with probabilities (in any order).
+
+    Parameters: sample, any table with the wanted row_id; what, the file's name for the message.
+    """
+    if list(frame.columns) != ["row_id", "fractured"]:
+        raise InputError(
+            f"{what}: found the columns {','.join(frame.columns)}; expected row_id,fractured; rename them"
+        )
+    ids, wanted = pd.Index(frame["row_id"]), pd.Index(sample["row_id"])
+    expected = f"each of the {len(wanted)} row ids once"
+    problems = {
+        "more than once": ids[ids.duplicated()],
+        "missing": wanted.difference(ids, sort=False),
+        "that nobody asked for": ids.difference(wanted, sort=False),
+    }
+    for problem, rows in problems.items():
+        if len(rows):
+            message = f"{what}: found row id {rows[0]} {problem} ({len(rows)} such rows); expected {expected}"
+            raise InputError(f"{message}; predict the studies of the test.csv beside the sample")
+    values = frame["fractured"].to_numpy(np.float64)
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(bad):
+        found = f"fractured = {values[bad[0]]} in row {ids[bad[0]]} ({len(bad)} such rows)"
+        raise InputError(f"{what}: found {found}; expected a probability in [0, 1]; correct it")
+
+
+def write_submission(path: Path | str, frame: pd.DataFrame, sample: pd.DataFrame) -> None:
+    """Check a submission against its sample, then write it atomically. Raises: InputError as `check`."""
+    check(frame, sample, what=path)
+    storage.write_csv(path, frame)

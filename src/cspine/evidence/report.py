@@ -1,0 +1,61 @@
+"""One HTML page that shows what a run is worth: scores, pictures, and what fell short."""
+
+import base64
+import html
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cspine import storage
+from cspine.evidence.figures import png
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 13px; line-height: 1.35; }
+img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: .9rem; }
+table { border-collapse: collapse; font-size: 13px; } td, th { padding: .15rem .7rem; text-align: right; }
+th { border-bottom: 1px solid #999; } td:first-child, th:first-child { text-align: left; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a few sentences, and what they speak of."""
+
+    title: str
+    text: str = ""
+    block: str = ""
+    """Plain text shown as it is."""
+    table: pd.DataFrame | None = None
+    pictures: tuple[tuple[str, Figure], ...] = ()
+    """(caption, figure)"""
+
+
+def write_report(path: Path, title: str, sections: list[Section]) -> None:
+    """Write the page; it stands alone, pictures included."""
+    parts = [_section(section) for section in sections]
+    page = (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>\n{''.join(parts)}</body></html>\n"
+    )
+    storage.write_text(path, page)
+
+
+def _section(section: Section) -> str:
+    parts = [f"<h2>{html.escape(section.title)}</h2>\n"]
+    if section.text:
+        parts.append(f"<p>{html.escape(section.text)}</p>\n")
+    if section.block:
+        parts.append(f"<pre>{html.escape(section.block)}</pre>\n")
+    if section.table is not None:
+        parts.append(section.table.to_html(index=False, border=0, float_format="{:.3f}".format) + "\n")
+    for caption, figure in section.pictures:
+        picture = base64.b64encode(png(figure)).decode()
+        words = html.escape(caption)
+        parts.append(
+            f"<figure><img src='data:image/png;base64,{picture}' alt='{words}'><figcaption>{words}</figcaption></figure>\n"
+        )
+    return "".join(parts)

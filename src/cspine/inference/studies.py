@@ -1,0 +1,108 @@
+"""Study folders to eight values each: decoding in processes that may die, the networks in this one."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cspine import storage
+from cspine.errors import InputError
+from cspine.inference.ensemble import Ensemble
+from cspine.scans.column import Column, cut_column
+from cspine.scans.dicom import read_series
+from cspine.scans.engine import run_tasks
+from cspine.scans.volume import Volume, resample
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one study: values float64 (8,) and its column, or the reason why there are none."""
+
+    study: str
+    values: np.ndarray | None
+    column: Column | None
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run over many studies may use."""
+
+    workers: int = 2
+    """Processes that decode."""
+    study_s: float = 180.0
+    """A study that takes longer to decode is given up."""
+    until: float = float("inf")
+    """time.monotonic() after which no further study is begun."""
+
+
+def decode_to_scratch(folder: str, scratch: str, spacing_mm: float) -> None:
+    """Read a series in a worker process and leave the volume and its small copy as files in `scratch`."""
+    volume = read_series(Path(folder))
+    target = Path(scratch)
+    target.mkdir(parents=True)
+    save_volume(volume, target)
+    small = resample(volume, (spacing_mm,) * 3)
+    np.save(target / "small.npy", small.hu, allow_pickle=False)
+    np.save(target / "small_affine.npy", small.affine, allow_pickle=False)
+
+
+def save_volume(volume: Volume, folder: Path) -> None:
+    """Write a volume into a folder of its own; `load_volume` reads it."""
+    np.save(folder / "hu.npy", volume.hu, allow_pickle=False)
+    np.save(folder / "affine.npy", volume.affine, allow_pickle=False)
+    np.save(folder / "file_numbers.npy", volume.file_numbers, allow_pickle=False)
+    storage.write_json(folder / "volume.json", {"study": volume.study, "notes": list(volume.notes)})
+
+
+def load_volume(folder: Path) -> Volume:
+    """The volume that `save_volume` wrote, its voxels mapped from disk."""
+    words = storage.read_json(folder / "volume.json")
+    return Volume(
+        hu=np.load(folder / "hu.npy", mmap_mode="r", allow_pickle=False),
+        affine=np.load(folder / "affine.npy", allow_pickle=False),
+        file_numbers=np.load(folder / "file_numbers.npy", allow_pickle=False),
+        study=words["study"],
+        notes=tuple(words["notes"]),
+    )
+
+
+def predict_studies(
+    folders: Mapping[str, Path], ensemble: Ensemble, scratch: Path, limits: Limits
+) -> Iterator[Prediction]:
+    """Predict study after study; one that fails gives a reason, and the next one follows.
+
+    folders: study -> folder with its DICOM files. scratch: an empty folder for decoded volumes; each is
+    removed once it was used. Studies that the deadline leaves out are yielded last, with that reason.
+    """
+    spacing = ensemble.preset.locator.spacing_mm
+    here = {study: scratch / f"{number:05d}" for number, study in enumerate(folders)}
+    items = [(study, (str(folder), str(here[study]), spacing)) for study, folder in folders.items()]
+    waiting = dict(folders)
+    for outcome in run_tasks(decode_to_scratch, items, limits.workers, limits.study_s):
+        started = time.perf_counter()
+        waiting.pop(outcome.key)
+        values, column, reason = None, None, outcome.error or ""
+        if not reason:
+            try:
+                values, column = _predict_scratch(here[outcome.key], ensemble)
+            except InputError as error:
+                reason = str(error)
+        shutil.rmtree(here[outcome.key], ignore_errors=True)
+        yield Prediction(outcome.key, values, column, reason, outcome.seconds + time.perf_counter() - started)
+        if time.monotonic() > limits.until:
+            break
+    for study in waiting:
+        yield Prediction(study, None, None, "the time was up before its turn", 0.0)
+
+
+def _predict_scratch(folder: Path, ensemble: Ensemble) -> tuple[np.ndarray, Column]:
+    """Values and column of a study that a worker has decoded."""
+    labels = ensemble.label(np.load(folder / "small.npy", allow_pickle=False))
+    affine = np.load(folder / "small_affine.npy", allow_pickle=False)
+    column = cut_column(load_volume(folder), labels, affine, ensemble.preset.column)
+    return ensemble.values(column), column

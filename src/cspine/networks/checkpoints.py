@@ -1,0 +1,97 @@
+"""Weights on disk: one safetensors file that carries its own settings, versions and git hash.
+
+Nothing here can run code on loading: safetensors holds arrays and strings only.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+import cspine
+from cspine.errors import InputError
+from cspine.storage import write_bytes
+
+
+def provenance() -> dict[str, str]:
+    """Versions and the git hash of the code that trains, where it is a git checkout and git is installed."""
+    git = "unknown"
+    if shutil.which("git"):
+        asked = ["git", "rev-parse", "HEAD"]
+        found = subprocess.run(
+            asked, cwd=Path(cspine.__file__).parent, capture_output=True, text=True, check=False
+        )
+        git = found.stdout.strip() if found.returncode == 0 else git
+    return {
+        "cspine": cspine.__version__,
+        "git": git,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def save_weights(path: Path, weights: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
+    """Write weights with their description (settings and what else a reader needs, as JSON) atomically."""
+    metadata = {"description": json.dumps(description), "provenance": json.dumps(provenance())}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_bytes(path, save(tensors, metadata=metadata))
+
+
+def read_description(path: Path, made_by: str) -> dict[str, Any]:
+    """The description that `save_weights` stored. Raises InputError for a missing or broken file."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint; `{made_by}` makes it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["description"])
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: not a checkpoint of this kit ({error}); delete it and run `{made_by}`"
+        ) from error
+
+
+def load_weights(path: Path, model: nn.Module, made_by: str) -> None:
+    """Fill a model. Raises InputError if the file belongs to another architecture."""
+    read_description(path, made_by)
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: weights do not fit this network, they come from other settings "
+            f"({str(error).splitlines()[-1].strip()[:160]}); delete it or use another RUN, then `{made_by}`"
+        ) from error
+
+
+def check_settings(path: Path, found: dict[str, Any], expected: dict[str, Any], made_by: str) -> None:
+    """Refuse a checkpoint whose description differs from the one in use, naming what differs."""
+    old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(expected)))
+    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if differing:
+        pairs = ", ".join(f"{key} {old.get(key)!r} instead of {new.get(key)!r}" for key in differing[:6])
+        raise InputError(
+            f"{path}: checkpoint from other settings: {pairs}; use another RUN, or delete it and run `{made_by}` again"
+        )
+
+
+def _flat(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}"""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{before}{key}.")
+        else:
+            flat[before + key] = value
+    return flat

@@ -1,0 +1,120 @@
+"""Is it broken? An encoder over slices, a sequence model over a vertebra, attention over the seven levels."""
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from cspine.competition.labels import LEVELS
+from cspine.errors import InputError
+from cspine.networks.settings import ClassifierSettings
+
+WHOLE = -4.0
+"""A slice's logit before any training. Summed up over 15 slices and seven levels it answers 0.2 for a level
+and 0.65 for the patient, about what the competition's rates ask for (0.04-0.33 and 0.65)."""
+
+
+def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "") -> nn.Module:
+    """The timm encoder: (images, channels, y, x) -> (images, features).
+
+    weights: a file with timm's weights of this encoder, for machines without a network. Raises InputError
+    for an unknown name and for pretrained weights that can't be had.
+    """
+    options = dict(settings.encoder_options)
+    if weights:
+        options["pretrained_cfg_overlay"] = {"file": weights}
+    try:
+        return timm.create_model(
+            settings.encoder, pretrained=settings.pretrained, in_chans=channels, num_classes=0, **options
+        )
+    except (RuntimeError, KeyError) as error:  # unknown model or tag, or weights of another encoder
+        reason = str(error).partition("\n")[0][:160] + (f", weights {weights}" if weights else "")
+        raise InputError(
+            f"encoder {settings.encoder!r}: timm can't make it ({reason}); see timm.list_models() and "
+            "timm.list_pretrained()"
+        ) from error
+    except OSError as error:  # huggingface_hub's errors and a missing file are all OSErrors
+        raise InputError(
+            f"encoder {settings.encoder!r}: its pretrained weights could not be had ({error.__class__.__name__}: "
+            f"{str(error).partition(chr(10))[0][:120]}); either pass --encoder-weights FILE (the model.safetensors of "
+            f"timm/{settings.encoder} on the Hugging Face hub) or train from scratch with --no-pretrained"
+        ) from error
+
+
+class Classifier(nn.Module):
+    """Seven vertebra stacks -> eight logits a study, and one logit a slice.
+
+    Its logits are trained on the competition's weighted loss, so their sigmoid is the value to submit
+    (2p / (1 + p) of the probability p), not the probability itself.
+    """
+
+    def __init__(self, settings: ClassifierSettings, channels: int, encoder_weights: str = ""):
+        super().__init__()
+        self.settings = settings
+        self.encoder = make_encoder(settings, channels, encoder_weights)
+        width = 2 * settings.hidden
+        self.reduce = nn.Sequential(nn.LayerNorm(self.encoder.num_features), nn.Dropout(settings.dropout))
+        self.sequence = nn.GRU(
+            self.encoder.num_features, settings.hidden, batch_first=True, bidirectional=True
+        )
+        self.slice_head = nn.Linear(width, 1)
+        nn.init.constant_(self.slice_head.bias, -4.0)  # few slices show a fracture: start near that rate
+        nn.init.constant_(self.slice_head.bias, WHOLE)
+        self.attention = nn.Sequential(
+            nn.Linear(width, settings.hidden), nn.Tanh(), nn.Linear(settings.hidden, 1)
+        )
+        self.vertebra_head = nn.Linear(width, 1)
+        self.names = nn.Parameter(torch.randn(len(LEVELS) + 1, width) * 0.02)
+        self.patient_start = nn.Parameter(torch.zeros(width))
+        layer = nn.TransformerEncoderLayer(
+            width, nhead=4, dim_feedforward=width, dropout=settings.dropout, batch_first=True, norm_first=True
+        )
+        self.context = nn.Identity()
+        if settings.context_layers:
+            self.context = nn.TransformerEncoder(layer, settings.context_layers, enable_nested_tensor=False)
+        self.context_head = nn.Linear(width, 1)
+        nn.init.zeros_(self.context_head.weight)
+        nn.init.zeros_(self.context_head.bias)
+        self.patient_scale = nn.Parameter(torch.ones(()))
+        self.patient_bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of a batch of studies.
+
+        images: uint8 (batch, 7, slices, y, x, neighbours); masks: uint8 (batch, 7, slices, y, x). Returns
+        study logits (batch, 8), C1 to C7 then patient_overall, and slice logits (batch, 7, slices).
+        """
+        batch, levels, slices, height, width, channels = images.shape
+        pixels = torch.cat([images, masks[..., None]], dim=-1).reshape(-1, height, width, channels + 1)
+        pixels = pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # (images, channels, y, x) in [-1, 1]
+        features = self.reduce(self.encoder(pixels))
+        seen, _ = self.sequence(features.reshape(batch * levels, slices, -1))  # (vertebrae, slices, 2 hidden)
+        slice_logits = self.slice_head(seen)[..., 0]
+        share = (self.attention(seen) + slice_logits[..., None].detach()).softmax(dim=1)
+        vertebrae = (share * seen).sum(dim=1).reshape(batch, levels, -1)
+
+        alone = self.vertebra_head(vertebrae)[..., 0] + slice_logits.reshape(batch, levels, slices).logsumexp(
+            dim=2
+        )
+        tokens = torch.cat([vertebrae, self.patient_start.expand(batch, 1, -1)], dim=1) + self.names
+        together = self.context_head(self.context(tokens))[..., 0]  # (batch, 8)
+        vertebra_logits = alone + together[:, :-1]
+        anyone = self.patient_scale * vertebra_logits.logsumexp(dim=1) + self.patient_bias
+        patient = anyone + together[:, -1]
+        return torch.cat([vertebra_logits, patient[:, None]], dim=1), slice_logits.reshape(
+            batch, levels, slices
+        )
+
+
+@torch.inference_mode()
+def study_logits(
+    classifiers: list[Classifier], images: Tensor, masks: Tensor, device: torch.device, precision: torch.dtype
+) -> Tensor:
+    """Mean logits of several classifiers.
+
+    images: uint8 (batch, 7, slices, y, x, neighbours); masks: uint8 (batch, 7, slices, y, x). Returns
+    float32 (batch, 8) on the CPU.
+    """
+    images, masks = images.to(device), masks.to(device)
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        logits = [classifier(images, masks)[0].float() for classifier in classifiers]
+    return torch.stack(logits).mean(dim=0).cpu()

@@ -1,0 +1,15 @@
+"""Which number format this device computes fastest in."""
+
+import torch
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where there is hardware for it, float16 on older GPUs (T4), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def best_device() -> torch.device:
+    """The first GPU, or the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

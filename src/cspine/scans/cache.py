@@ -1,0 +1,175 @@
+"""A folder of finished studies: each is whole or absent, and all were made with the same settings."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cspine import storage
+from cspine.competition.tables import check_study_uid
+from cspine.errors import InputError
+
+FORMAT_VERSION = 1
+SETTINGS, META, INDEX = "settings.json", "meta.json", "index.csv"
+INDEX_COLUMNS = (
+    "StudyInstanceUID",
+    "status",
+    "reason",
+    "notes",
+    "z",
+    "y",
+    "x",
+    "spacing_z_mm",
+    "spacing_y_mm",
+    "spacing_x_mm",
+    "direction",
+    "seconds",
+)
+
+
+class StudyStore:
+    """Arrays and a JSON description for each study, in a folder of its own.
+
+    folder: where; created with the first write. settings: JSON-able; what the content depends on. Raises
+    InputError if the folder was made with other settings or by another version of the format.
+    """
+
+    def __init__(self, folder: Path | str, settings: Mapping[str, Any]):
+        self.folder = Path(folder)
+        self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+        if (self.folder / SETTINGS).exists():
+            self._check_settings()
+
+    def has(self, uid: str) -> bool:
+        """Whether a study is there, whole."""
+        return (self._of(uid) / META).is_file()
+
+    def holds(self, uid: str, name: str) -> bool:
+        """Whether a study is there and has an array of that name."""
+        return self.has(uid) and (self._of(uid) / f"{name}.npy").is_file()
+
+    def uids(self) -> list[str]:
+        """All studies that are there, sorted."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if not path.name.startswith(".") and (path / META).is_file()
+        )
+
+    def meta(self, uid: str) -> dict[str, Any]:
+        """A study's description alone. Raises InputError if it is not there."""
+        return storage.read_json(self._of(uid) / META)
+
+    def read(self, uid: str, mmap: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Read a study: its arrays by name and its description.
+
+        mmap: map the arrays from disk, read-only, instead of loading them. Raises InputError if the study is
+        not there or damaged.
+        """
+        folder = self._of(uid)
+        meta = self.meta(uid)
+        arrays = {}
+        for path in sorted(folder.glob("*.npy")):
+            try:
+                arrays[path.stem] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                raise InputError(
+                    f"{path}: expected an array, found {error}; delete {folder} and run the stage again"
+                ) from error
+        return arrays, meta
+
+    def write(self, uid: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Write a study, in place of an older one; it appears all at once, or not at all."""
+        target = self._of(uid)
+        self._write_settings()
+        temporary = self.folder / f".{uid}.{os.getpid()}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for name, array in arrays.items():
+            storage.write_npy(temporary / f"{name}.npy", array)
+        storage.write_json(temporary / META, dict(meta))
+        if target.exists():
+            older = self.folder / f".{uid}.{os.getpid()}.old.tmp"
+            os.rename(target, older)
+            os.rename(temporary, target)
+            shutil.rmtree(older)
+        else:
+            os.rename(temporary, target)
+        _sync_folder(self.folder)
+
+    def remove(self, uid: str) -> None:
+        """Take a study out."""
+        shutil.rmtree(self._of(uid), ignore_errors=True)
+
+    def clean_temporaries(self) -> int:
+        """Delete what interrupted writes left behind; how many. Only while no other process writes."""
+        left = list(self.folder.glob(".*.tmp"))
+        for path in left:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return len(left)
+
+    def write_index(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write index.csv, one row a study: StudyInstanceUID, status, reason, notes, ... and further keys."""
+        frame = pd.DataFrame(list(rows), dtype=object)  # whole numbers stay whole beside blanks
+        further = [column for column in frame.columns if column not in INDEX_COLUMNS]
+        frame = frame.reindex(columns=[*INDEX_COLUMNS, *further])
+        storage.write_csv(self.folder / INDEX, frame.sort_values("StudyInstanceUID", kind="stable"))
+
+    def read_index(self) -> pd.DataFrame:
+        """The index as text, empty strings for what is missing; no rows if there is none yet."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            return pd.DataFrame(columns=list(INDEX_COLUMNS), dtype=str)
+        try:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: expected a table, found {error}; delete it and run again") from error
+        if not {"StudyInstanceUID", "status", "reason"} <= set(frame.columns):
+            found = ", ".join(frame.columns)
+            raise InputError(
+                f"{path}: found columns {found}; expected {INDEX_COLUMNS}; delete it and run again"
+            )
+        return frame
+
+    def _of(self, uid: str) -> Path:
+        return self.folder / check_study_uid(uid)
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"format_version": FORMAT_VERSION, "settings": self.settings}
+
+    def _check_settings(self) -> None:
+        path = self.folder / SETTINGS
+        advice = "name another CACHE, or delete this folder to make it anew"
+        found = storage.read_json(path)
+        if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
+            raise InputError(f"{path}: expected format version {FORMAT_VERSION}, found another; {advice}")
+        there, asked = found.get("settings", {}), self.settings
+        keys = [key for key in sorted(there.keys() | asked.keys()) if there.get(key) != asked.get(key)]
+        if keys:
+            was, wanted = ("; ".join(f"{key} = {of.get(key)}" for key in keys) for of in (there, asked))
+            raise InputError(f"{path}: found {was}; expected {wanted}; {advice}")
+
+    def _write_settings(self) -> None:
+        if (self.folder / SETTINGS).exists():
+            self._check_settings()
+        else:
+            storage.write_json(self.folder / SETTINGS, self._stamp())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,166 @@
+"""A scan in Hounsfield units with its geometry, and how it is resampled and windowed."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True)
+class FileGrid:
+    """How the pixels of the .dcm files became the voxels of a volume.
+
+    transposed: the files' rows run along x; the flips come after that.
+    flipped_y, flipped_x: the axis runs against the files' order.
+    z_of_number: number in the file name -> z index, also for files whose position was taken twice.
+    """
+
+    transposed: bool
+    flipped_y: bool
+    flipped_x: bool
+    z_of_number: dict[int, int]
+
+
+@dataclass(frozen=True, repr=False)
+class Volume:
+    """One CT series.
+
+    hu: int16 (z, y, x), Hounsfield units; z runs from head to feet, y from front to back, x from the
+    patient's right to the left, each as nearly as the acquisition's own axes allow.
+    affine: float64 (4, 4), voxel (z, y, x, 1) -> patient position in mm, in the order (z, y, x) of DICOM's
+    (x to the left, y to the back, z to the head; PS3.3 C.7.6.2.1.1) read backwards.
+    file_numbers: int64 (z,), number in the name of the file that a slice came from, -1 for none.
+    study: StudyInstanceUID or folder name.
+    notes: everything that had to be mended or left out, one sentence each.
+    files: how voxels lie in the files; None once the volume was resampled.
+    """
+
+    hu: np.ndarray
+    affine: np.ndarray
+    file_numbers: np.ndarray
+    study: str
+    notes: tuple[str, ...] = ()
+    files: FileGrid | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between the centres of neighbouring voxels along (z, y, x)."""
+        return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def extent_mm(self) -> tuple[float, float, float]:
+        """Size of the imaged box along (z, y, x), outer face to outer face."""
+        return tuple(count * step for count, step in zip(self.hu.shape, self.spacing_mm, strict=True))
+
+    @property
+    def direction(self) -> str:
+        """`head-to-feet` or `feet-to-head`, the way in which file numbers rise; `unknown` without them."""
+        numbers = self.file_numbers[self.file_numbers >= 0]
+        if len(numbers) < 2 or numbers[0] == numbers[-1]:
+            return "unknown"
+        return "head-to-feet" if numbers[-1] > numbers[0] else "feet-to-head"
+
+    def mm_of(self, index: np.ndarray) -> np.ndarray:
+        """Patient position in mm, float64 (..., 3) as (z, y, x), of voxel indices (..., 3)."""
+        return np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def index_of(self, mm: np.ndarray) -> np.ndarray:
+        """Fractional voxel index, float64 (..., 3), of patient positions (..., 3) in mm, both (z, y, x)."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.hu.shape))
+        spacing = " x ".join(f"{step:.3f}" for step in self.spacing_mm)
+        extent = " x ".join(f"{size:.0f}" for size in self.extent_mm)
+        notes = f", {len(self.notes)} notes" if self.notes else ""
+        return (
+            f"Volume({self.study}: (z, y, x) {shape} of {spacing} mm, {extent} mm, {self.direction}{notes})"
+        )
+
+
+def window(hu: np.ndarray, level: float, width: float) -> np.ndarray:
+    """Map Hounsfield units to grey values through a fixed window.
+
+    hu: any real array. level, width: centre and size of the window in HU. Returns uint8 of the same shape:
+    0 at level - width / 2 and below, 255 at level + width / 2 and above, linear between.
+    """
+    grey = np.subtract(hu, level - width / 2, dtype=np.float32)
+    grey *= 255.0 / width
+    np.clip(grey, 0, 255, out=grey)
+    return np.rint(grey, out=grey).astype(np.uint8)
+
+
+def resample(volume: Volume, spacing_mm: float | tuple[float, float, float]) -> Volume:
+    """Give a volume other voxels.
+
+    spacing_mm: exact new voxel size along (z, y, x), or one for all. The new grid shares its centre and its
+    axes with the old one and covers it to within half a voxel. Values are linear between voxel centres,
+    averaged over a new voxel where that is larger than an old one. Returns a volume without file numbers.
+    """
+    wanted = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
+    if not (wanted > 0).all():
+        raise ValueError(f"spacing_mm: found {spacing_mm}; expected sizes above 0")
+    grids = [_grid(*axis) for axis in zip(volume.hu.shape, volume.spacing_mm, wanted, strict=True)]
+    values = resample_array(volume.hu, [positions for positions, _ in grids], [ratio for _, ratio in grids])
+    affine = volume.affine.copy()
+    affine[:3, 3] = volume.mm_of(np.array([positions[0] for positions, _ in grids]))
+    affine[:3, :3] *= wanted / np.array(volume.spacing_mm)
+    np.clip(np.rint(values, out=values), -32768, 32767, out=values)
+    numbers = np.full(values.shape[0], -1, np.int64)
+    return replace(volume, hu=values.astype(np.int16), affine=affine, file_numbers=numbers, files=None)
+
+
+def resample_array(array: np.ndarray, positions: list[np.ndarray], ratios: list[float]) -> np.ndarray:
+    """Sample an array on a rectangular grid.
+
+    array: (z, y, x). positions: for each axis the fractional indices of the new voxels' centres.
+    ratios: new voxel size by the old one, for each axis. Returns float32 of the new shape.
+    """
+    along_z, along_y, along_x = (
+        _weights(count, where, ratio)
+        for count, where, ratio in zip(array.shape, positions, ratios, strict=True)
+    )
+    planes = np.empty((len(array), along_y.shape[0], along_x.shape[0]), np.float32)
+    for z, plane in enumerate(array):  # one by one, since a whole scan in float32 takes 0.3-1 GB
+        planes[z] = (along_x @ (along_y @ plane.astype(np.float32)).T).T
+    return (along_z @ planes.reshape(len(array), -1)).reshape(-1, *planes.shape[1:])
+
+
+def _grid(count: int, old_mm: float, new_mm: float) -> tuple[np.ndarray, float]:
+    """Centres of the new voxels as old indices, around the same middle; and the ratio of the sizes."""
+    ratio = new_mm / old_mm
+    size = max(round(count / ratio), 1)
+    return (count - 1) / 2 + (np.arange(size) - (size - 1) / 2) * ratio, ratio
+
+
+def _weights(count: int, positions: np.ndarray, ratio: float) -> sparse.csr_array:
+    """Share of each old voxel (columns) in each new one (rows), float32.
+
+    A new voxel is the mean of the linear interpolant over its own width (a point if it is smaller than an
+    old voxel). So a linear ramp stays exactly what it was, and nothing between two samples is missed.
+    """
+    width = ratio if ratio > 1 + 1e-6 else 0.0
+    reach = int(np.ceil(width / 2)) + 1
+    old = np.rint(positions).astype(int)[:, None] + np.arange(-reach, reach + 1)  # (new, candidates)
+    distance = positions[:, None] - old
+    if width:
+        share = _hat_integral(distance + width / 2) - _hat_integral(distance - width / 2)
+    else:
+        share = np.clip(1 - np.abs(distance), 0, None)
+    share[(old < 0) | (old >= count)] = 0
+    total = share.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        raise ValueError("positions: a new voxel lies outside of the array")
+    rows = np.broadcast_to(np.arange(len(positions))[:, None], old.shape)
+    used = share > 0
+    parts = ((share / total)[used].astype(np.float32), (rows[used], old[used]))
+    return sparse.csr_array(parts, shape=(len(positions), count))
+
+
+def _hat_integral(t: np.ndarray) -> np.ndarray:
+    """Integral of the linear interpolation kernel 1 - |t| from the left up to t."""
+    t = np.clip(t, -1, 1)
+    return np.where(t < 0, (1 + t) ** 2 / 2, 1 - (1 - t) ** 2 / 2)

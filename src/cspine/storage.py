@@ -1,0 +1,82 @@
+"""Files that are either whole or absent, and folders that one process at a time may change."""
+
+import fcntl
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cspine.errors import InputError
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part (rename within a folder)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a JSON document atomically, keys in the order given, floats in full precision."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path | str, frame: pd.DataFrame) -> None:
+    """Write a table without its index atomically."""
+    write_text(path, frame.to_csv(index=False))
+
+
+def write_npy(path: Path | str, array: np.ndarray) -> None:
+    """Write one array as .npy atomically; objects are refused (they would need pickle)."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_json(path: Path | str, made_by: str = "") -> Any:
+    """Read a JSON document; a missing or broken file is an InputError that says which target makes it."""
+    path = Path(path)
+    advice = f"; `{made_by}` makes it" if made_by else ""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file{advice}")
+    try:
+        return json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: expected a JSON document, found {error}{advice}") from error
+
+
+@contextmanager
+def locked(folder: Path | str, what: str, take: bool = True) -> Iterator[None]:
+    """Hold a folder for one process; a second one waits and says so. The lock dies with its process.
+
+    take: False in the companions of a process that holds the folder for them all.
+    """
+    if not take:
+        yield
+        return
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{what}: another process is at work in {folder}; waiting for it", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,102 @@
+"""Training samples from the cache. A sample is drawn from (seed, epoch, repeat, study) and nothing else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from cspine.networks.locator import locator_input
+from cspine.scans.cache import StudyStore
+from cspine.scans.column import Column
+from cspine.scans.stacks import slice_targets, study_stacks
+from cspine.training.augmentation import StackAugmentation, generator, random_jitter, vary_volume
+from cspine.training.presets import Preset
+
+Key = tuple[int, int, int]
+"""(epoch, repeat, number of the study); epoch -1 asks for the sample without variation."""
+
+
+class EpochSampler(Sampler[Key]):
+    """One rank's share of an epoch, in an order that seed and epoch determine.
+
+    Every rank gets the same number of samples (the first ones are shown again where it does not come out
+    even), and `skip` samples are left out at the start when an epoch is resumed.
+    """
+
+    def __init__(self, studies: int, repeats: int, seed: int, rank: int = 0, ranks: int = 1):
+        self.studies, self.repeats, self.seed, self.rank, self.ranks = studies, repeats, seed, rank, ranks
+        self.epoch = 0
+        self.skip = 0
+
+    def __len__(self) -> int:
+        return -(-self.studies * self.repeats // self.ranks)
+
+    def __iter__(self) -> Iterator[Key]:
+        order = generator(self.seed, 1, self.epoch).permutation(self.studies * self.repeats)
+        order = np.resize(order, len(self) * self.ranks)[self.rank :: self.ranks]
+        for place in order[self.skip :]:
+            yield self.epoch, int(place) // self.studies, int(place) % self.studies
+
+
+class ColumnDataset(Dataset):
+    """Vertebra stacks of cached columns with their labels."""
+
+    def __init__(self, store: StudyStore, truth: dict[str, np.ndarray], preset: Preset):
+        """truth: study -> float (8,) labels; the dataset holds these studies in this order."""
+        self.store, self.preset = store, preset
+        self.uids = list(truth)
+        self.truth = [torch.as_tensor(labels, dtype=torch.float32) for labels in truth.values()]
+        self.augmentation = StackAugmentation(preset.augment)
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        """images uint8 (7, slices, y, x, neighbours), masks, truth (8,), slices (7, slices)."""
+        epoch, repeat, number = key
+        column = Column.load(*self.store.read(self.uids[number]))
+        stacks = self.preset.stacks
+        random = generator(self.preset.seed, 2, epoch + 1, repeat, number)
+        jitters = None
+        if epoch >= 0:
+            jitters = tuple(random_jitter(random, self.preset.augment) for _ in range(7))
+        images, masks = study_stacks(column, stacks, jitters)
+        if epoch >= 0:
+            images, masks = self.augmentation(images, masks, random)
+        truth = self.truth[number]
+        shown = [
+            slice_targets(column, level, bool(truth[level]), stacks, *((jitters[level],) if jitters else ()))
+            for level in range(7)
+        ]
+        return {
+            "images": torch.from_numpy(images),
+            "masks": torch.from_numpy(masks),
+            "truth": truth,
+            "slices": torch.from_numpy(np.stack(shown)),
+            "number": torch.tensor(number),
+        }
+
+
+class LocatorDataset(Dataset):
+    """Small volumes with their masks."""
+
+    def __init__(self, store: StudyStore, uids: list[str], preset: Preset, size: tuple[int, int, int]):
+        self.uids, self.preset, self.size = uids, preset, size
+        self.volumes: list[tuple[Tensor, Tensor]] = []
+        for uid in uids:
+            arrays, _ = store.read(uid)
+            labels = torch.from_numpy(np.array(arrays["labels"]))
+            self.volumes.append((locator_input(arrays["volume"], preset.locator), labels))
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """volume float (1, z, y, x), labels int64 (z, y, x)."""
+        epoch, repeat, number = key
+        random = generator(self.preset.seed, 3, epoch + 1, repeat, number)
+        volume, labels = vary_volume(*self.volumes[number], self.size, random)
+        return {"volume": volume, "labels": labels}

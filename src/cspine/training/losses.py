@@ -1,0 +1,50 @@
+"""What the networks are trained on."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cspine.competition.labels import PUBLISHED, WEIGHTS
+
+
+def competition_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """The competition's weighted log loss of a batch, up to a constant factor.
+
+    logits, truth: float (batch, 8), C1 to C7 then patient_overall. The sum of weights in the metric's
+    denominator is replaced by its expectation per study in the published training set: then the mean over
+    batches is the global metric whatever the batches hold.
+    """
+    negative, positive = torch.tensor(WEIGHTS, dtype=logits.dtype, device=logits.device)
+    weights = torch.where(truth > 0.5, positive, negative)
+    losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    rates = torch.as_tensor(PUBLISHED["train"].rates(), dtype=logits.dtype, device=logits.device)
+    expected = (negative * (1 - rates) + positive * rates).sum()
+    return (losses * weights).sum() / (len(logits) * expected)
+
+
+def slice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Weighted log loss over slices, positives twice; slices of unknown state (NaN) do not count.
+
+    logits, targets: float (batch, 7, slices).
+    """
+    known = ~targets.isnan()
+    truth = torch.where(known, targets, torch.zeros_like(targets))
+    weights = known * (1 + truth)
+    losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return (losses * weights).sum() / weights.sum().clamp_min(1)
+
+
+def locator_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy plus soft Dice over the classes that occur.
+
+    logits: float (batch, classes, z, y, x); labels: int64 (batch, z, y, x).
+    """
+    entropy = functional.cross_entropy(logits, labels)
+    probability = logits.softmax(dim=1)
+    wanted = functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(probability.dtype)
+    axes = (0, 2, 3, 4)
+    overlap = (probability * wanted).sum(axes)
+    size = probability.sum(axes) + wanted.sum(axes)
+    there = wanted.sum(axes) > 0
+    dice = (2 * overlap + 1) / (size + 1)
+    return entropy + 1 - dice[there].mean()

@@ -1,0 +1,29 @@
+"""Write a replica: a synthetic competition with the files, headers, quirks and statistics of the real one."""
+
+import sys
+import time
+
+from cspine import stage
+from replica.settings import ReplicaError, ReplicaSettings
+from replica.writer import replicate
+
+
+def main(settings: ReplicaSettings) -> None:
+    """Write or finish the replica, and say what is there."""
+    start = time.monotonic()
+    try:
+        counts = replicate(settings)
+    except ReplicaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    stage.say(
+        "replicate",
+        read=f"seed {settings.seed}",
+        wrote=settings.out,
+        **counts,
+        seconds=round(time.monotonic() - start),
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, ReplicaSettings)

@@ -1,0 +1,120 @@
+"""The store of studies: whole or absent, and never mixed."""
+
+import multiprocessing
+
+import numpy as np
+import pytest
+from scans import tasks
+
+from cspine import storage
+from cspine.errors import InputError
+from cspine.scans.cache import INDEX_COLUMNS, StudyStore
+
+UID = "1.2.826.0.1.3680043.7"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return StudyStore(tmp_path / "volumes", {"spacing_mm": 2.0, "window": (1, 2)})
+
+
+def test_what_is_written_is_read(store):
+    volume = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    store.write(UID, {"volume": volume, "labels": volume > 3}, {"affine": np.eye(4).tolist()})
+    arrays, meta = StudyStore(store.folder, store.settings).read(UID)
+    np.testing.assert_array_equal(arrays["volume"], volume)
+    np.testing.assert_array_equal(arrays["labels"], volume > 3)
+    assert isinstance(arrays["volume"], np.memmap) and arrays["volume"].dtype == np.int16
+    assert meta == {"affine": np.eye(4).tolist()} == store.meta(UID)
+    assert not isinstance(store.read(UID, mmap=False)[0]["volume"], np.memmap)
+    assert store.uids() == [UID] and store.has(UID)
+    assert store.holds(UID, "labels") and not store.holds(UID, "boxes")
+
+
+def test_opening_creates_nothing(store):
+    assert store.uids() == [] and not store.has(UID) and not store.folder.exists()
+
+
+def test_writing_again_replaces_all(store):
+    store.write(UID, {"a": np.zeros(3), "b": np.zeros(3)}, {"n": 1})
+    store.write(UID, {"a": np.ones(2)}, {"n": 2})
+    arrays, meta = store.read(UID)
+    assert arrays.keys() == {"a"} and (arrays["a"] == 1).all() and meta == {"n": 2}
+    assert store.clean_temporaries() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there_before", [False, True])
+def test_an_interrupted_write_is_never_a_study(store, there_before):
+    store = StudyStore(store.folder, {"spacing_mm": 1.0})
+    if there_before:
+        store.write(UID, {"first": np.full(3, 7)}, {"a": 0})
+    process = multiprocessing.get_context("spawn").Process(
+        target=tasks.write_and_die, args=(str(store.folder), UID)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -9
+    left = [path.name for path in store.folder.glob(".*.tmp")]
+    assert len(left) == 1, "the process was meant to die halfway"
+    assert store.has(UID) == there_before and store.uids() == [UID] * there_before
+    if there_before:
+        arrays, meta = store.read(UID)
+        assert (arrays["first"] == 7).all() and meta == {"a": 0}
+    assert store.clean_temporaries() == 1 and not list(store.folder.glob(".*.tmp"))
+
+
+def test_other_settings_are_refused_with_their_names(store):
+    store.write(UID, {}, {})
+    StudyStore(store.folder, {"window": [1, 2], "spacing_mm": 2.0})
+    with pytest.raises(
+        InputError, match=r"found spacing_mm = 2\.0; expected spacing_mm = 3\.0; name another CACHE"
+    ):
+        StudyStore(store.folder, {"window": [1, 2], "spacing_mm": 3.0})
+    with pytest.raises(InputError, match="found window = "):
+        StudyStore(store.folder, {"spacing_mm": 2.0})
+
+
+def test_another_format_version_is_refused(store):
+    store.write(UID, {}, {})
+    stamp = storage.read_json(store.folder / "settings.json")
+    storage.write_json(store.folder / "settings.json", {**stamp, "format_version": 0})
+    with pytest.raises(InputError, match="format version"):
+        StudyStore(store.folder, store.settings)
+
+
+@pytest.mark.parametrize("uid", ["../../etc", "1.2/3", "", "1..2", ".1", "a" * 65, "1" * 65, "uid"])
+def test_bad_uids_never_become_paths(store, uid):
+    for use in (store.has, store.read, store.remove, lambda u: store.write(u, {}, {})):
+        with pytest.raises(InputError, match="StudyInstanceUID"):
+            use(uid)
+
+
+def test_a_missing_or_damaged_study_says_so(store):
+    with pytest.raises(InputError, match="no such file"):
+        store.read(UID)
+    store.write(UID, {"a": np.arange(100)}, {})
+    path = store.folder / UID / "a.npy"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match="run the stage again"):
+        store.read(UID)
+
+
+def test_objects_are_not_written(store):
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.write(UID, {"a": np.array([{}], dtype=object)}, {})
+    assert not store.has(UID)
+
+
+def test_index(store):
+    store.folder.mkdir()
+    assert len(store.read_index()) == 0
+    store.write_index(
+        [{"StudyInstanceUID": "2", "status": "done", "boxes": 3}, {"StudyInstanceUID": "1", "z": 5}]
+    )
+    frame = store.read_index()
+    assert tuple(frame.columns) == (*INDEX_COLUMNS, "boxes")
+    assert frame["StudyInstanceUID"].tolist() == ["1", "2"] and frame["z"].tolist() == ["5", ""]
+    (store.folder / "index.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="found columns a, b"):
+        store.read_index()

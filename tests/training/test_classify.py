@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from training.necks import CLASSIFY, columns, uid
+
+from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.metric import best_constants, column_loss, global_loss, row_loss
+from cspine.errors import InputError
+from cspine.networks.checkpoints import read_description
+from cspine.training import classify
+from cspine.training.classify import OOF, ClassifierJob, predict, train_fold
+from cspine.training.distributed import Place
+from cspine.training.loop import MODEL
+from cspine.training.runs import (
+    CLASSIFIER,
+    checkpoints,
+    fold_folder,
+    load_classifier,
+    load_locator,
+    preset_of,
+)
+
+ALONE = Place(0, 1, torch.device("cpu"))
+STUDIES = 36
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A job whose fold 1 is trained."""
+    folder = tmp_path_factory.mktemp("classify")
+    store, truth, folds = columns(folder / "columns", STUDIES)
+    job = ClassifierJob(folder / "run", store, truth, folds, CLASSIFY, ALONE)
+    train_fold(job, 1)
+    return job
+
+
+def oof_of(job, fold=1):
+    path = fold_folder(job.run, CLASSIFIER, fold) / OOF
+    return pd.read_csv(path, dtype={"StudyInstanceUID": str}).set_index("StudyInstanceUID")
+
+
+@pytest.mark.slow
+def test_it_beats_the_constants(trained):
+    logits = oof_of(trained)
+    truth = np.stack([trained.truth[study] for study in logits.index])
+    others = np.stack([labels for study, labels in trained.truth.items() if trained.folds[study] != 1])
+    constants = np.tile(best_constants(others.mean(axis=0)), (len(truth), 1))
+    score = global_loss(truth, 1 / (1 + np.exp(-logits.to_numpy())))
+    assert score < 0.6 * global_loss(truth, constants)
+
+
+def test_the_file_holds_exactly_the_held_out_studies(trained):
+    logits = oof_of(trained)
+    wanted = [study for study in trained.truth if trained.folds[study] == 1]
+    assert list(logits.index) == wanted and len(wanted) == STUDIES // 3
+    assert tuple(logits.columns) == PREDICTION_TYPES
+    assert np.isfinite(logits.to_numpy()).all()
+    learnt_from = trained.dataset(1, held_out=False).uids
+    assert not set(learnt_from) & set(wanted) and len(learnt_from) == STUDIES * 2 // 3
+
+
+def test_the_three_forms_of_the_score(trained):
+    metrics = pd.read_csv(fold_folder(trained.run, CLASSIFIER, 1) / "metrics.csv")
+    assert [name for name in metrics.columns if name in ("score", "row", "column")][0] == "score"
+    best = metrics.loc[metrics["score"].idxmin()]
+    logits = oof_of(trained)
+    truth = np.stack([trained.truth[study] for study in logits.index])
+    values = 1 / (1 + np.exp(-logits.to_numpy()))
+    for name, form in (("score", global_loss), ("row", row_loss), ("column", column_loss)):
+        assert best[name] == pytest.approx(form(truth, values), abs=1e-6)
+
+
+def test_the_checkpoint_says_what_it_is(trained):
+    path = fold_folder(trained.run, CLASSIFIER, 1) / MODEL
+    description = read_description(path, "make train")
+    assert description["kind"] == "classifier" and description["fold"] == 1
+    assert preset_of(path, CLASSIFIER) == CLASSIFY
+    assert checkpoints(trained.run, CLASSIFIER) == [path]
+    with pytest.raises(InputError, match="a classifier, expected a locator"):
+        load_locator(path, ALONE.device)
+    with pytest.raises(InputError, match="no finished locator.*make locate"):
+        checkpoints(trained.run, "locator")
+
+
+def test_a_finished_fold_is_left_alone(trained, monkeypatch):
+    folder = fold_folder(trained.run, CLASSIFIER, 1)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    monkeypatch.setattr(classify, "predict", None)
+    train_fold(trained, 1)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_logits_that_a_kill_prevented_are_made_up_for(trained):
+    path = fold_folder(trained.run, CLASSIFIER, 1) / OOF
+    content = path.read_text()
+    path.unlink()
+    train_fold(trained, 1)
+    assert path.read_text() == content
+
+
+def test_logits_follow_the_studies(trained, tmp_path):
+    """A column that was cut later is predicted as well."""
+    store, truth, folds = columns(trained.columns.folder, STUDIES + 6)
+    assert folds[uid(STUDIES + 3)] == 1
+    train_fold(replace(trained, columns=store, truth=truth, folds=folds), 1)
+    assert len(oof_of(trained)) == STUDIES // 3 + 3
+    train_fold(trained, 1)
+    assert len(oof_of(trained)) == STUDIES // 3
+
+
+def test_logits_of_a_deleted_model_are_not_kept(trained, tmp_path, monkeypatch):
+    """Who deletes a checkpoint and trains anew must not be scored on what the old one said."""
+    folder = fold_folder(tmp_path, CLASSIFIER, 1)
+    folder.mkdir(parents=True)
+    (folder / OOF).write_text("StudyInstanceUID\n" + "\n".join(trained.dataset(1, held_out=True).uids) + "\n")
+    short = replace(CLASSIFY, classifier_fit=replace(CLASSIFY.classifier_fit, epochs=1, repeats=1))
+    train_fold(replace(trained, run=tmp_path, preset=short), 1)
+    assert oof_of(replace(trained, run=tmp_path)).shape == (STUDIES // 3, 8)
+
+
+def test_a_prediction_does_not_depend_on_its_company(trained, monkeypatch):
+    monkeypatch.setattr(classify, "fast_precision", lambda device: torch.float32)
+    model = load_classifier(fold_folder(trained.run, CLASSIFIER, 1) / MODEL, ALONE.device)
+    data = trained.dataset(1, held_out=True)
+    together = predict(model, data, trained)
+    one = replace(CLASSIFY, classifier_fit=replace(CLASSIFY.classifier_fit, batch=1, workers=2))
+    assert np.allclose(together, predict(model, data, replace(trained, preset=one)), atol=1e-4)
+
+
+def test_a_fold_without_studies_is_named(trained):
+    alone = replace(trained, folds=dict.fromkeys(trained.folds, 0))
+    with pytest.raises(InputError, match="classifier fold 1: no study in this fold.*make columns"):
+        train_fold(alone, 1)
+    with pytest.raises(InputError, match="classifier fold 0: no study outside of this fold"):
+        train_fold(alone, 0)
