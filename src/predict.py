@@ -1,5 +1,6 @@
 """Ask a run's models about any folder with a CT series: eight probabilities and a picture."""
 
+import shutil
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -35,7 +36,9 @@ def main(settings: Settings) -> None:
     name = settings.study.resolve().name
     scratch = settings.out / f".scratch-{name}"
     with storage.locked(settings.out, "predict"):
+        shutil.rmtree(scratch, ignore_errors=True)
         (found,) = predict_studies({name: settings.study}, ensemble, scratch, Limits(workers=1))
+        shutil.rmtree(scratch, ignore_errors=True)
     if found.values is None:
         raise InputError(found.reason)
     probability = found.values / (2 - found.values)

@@ -37,7 +37,8 @@ def main(settings: Settings) -> None:
         settings.run or settings.submission
     ):
         raise InputError(
-            "score: found no pair to score; expected --submission with --solution, or --run, or all; add"
+            "score: found nothing to score, or half of a pair; expected --submission with --solution, or --run, or "
+            "all three (`make score SUBMISSION=... SOLUTION=...`; `make cv` makes a run's oof.csv)"
         )
     train = tables.read_train(settings.raw)
     groups, read = {}, []

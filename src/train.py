@@ -51,6 +51,8 @@ def main(settings: Settings) -> None:
         for uid in train.index
         if uid in folds and columns.has(uid)
     }
+    if not truth:
+        raise InputError(f"{columns.folder}: no column of any study in folds.csv; `make columns` makes them")
     chosen = _folds(settings.fold, max(folds.values()) + 1)
     with joined() as place, storage.locked(settings.run, "train", take=place.leads):
         job = ClassifierJob(settings.run, columns, truth, folds, preset, place, settings.encoder_weights)

@@ -51,8 +51,8 @@ def labels_at(grid: Volume, cut_top_mm: float = 0.0) -> np.ndarray:
     """The vertebrae's label map uint8 on the voxels of `grid`."""
     labels = np.zeros(grid.hu.shape, np.uint8)
     steps = np.array(grid.spacing_mm)
-    axes = [start + np.arange(n) * step
-            for start, n, step in zip(start_mm(grid.affine) + [cut_top_mm, 0, 0], labels.shape, steps, strict=True)]  # fmt: skip
+    starts = start_mm(grid.affine) + [cut_top_mm, 0, 0]
+    axes = [start + np.arange(n) * step for start, n, step in zip(starts, labels.shape, steps, strict=True)]
     for level in range(1, 8):
         inside = [(axis >= a) & (axis <= b) for axis, a, b in zip(axes, *box_mm(level), strict=True)]
         labels[np.ix_(*inside)] = level

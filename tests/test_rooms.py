@@ -73,6 +73,7 @@ def test_preparing_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys; import cspine.scans.prepare, cspine.scans.cutting, cspine.training.cached; print('torch' in sys.modules)"
+    modules = "cspine.scans.prepare, cspine.scans.cutting, cspine.training.cached"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=SRC, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -20,7 +20,7 @@ CLASSIFY = replace(
         encoder="test_resnet", pretrained=False, hidden=16, context_layers=1, dropout=0.0
     ),
     classifier_fit=FitSettings(
-        epochs=10, batch=4, repeats=3, learning_rate=3e-3, ema_decay=0.95, evaluate_every=5
+        epochs=4, batch=4, repeats=3, learning_rate=3e-3, ema_decay=0.9, evaluate_every=2
     ),
     augment=CALM,
 )
@@ -28,7 +28,7 @@ LOCATE = replace(
     DEMO,
     locator=LocatorSettings(spacing_mm=4.0, channels=(8, 16, 32), crop_vox=(40, 16, 16)),
     locator_fit=FitSettings(
-        epochs=8, batch=2, repeats=6, learning_rate=8e-3, ema_decay=0.9, evaluate_every=4
+        epochs=14, batch=2, repeats=6, learning_rate=3e-2, ema_decay=0.9, evaluate_every=7
     ),
 )
 

@@ -42,12 +42,14 @@ def test_it_learns(trained):
 def test_every_study_has_a_label_map_that_fits(trained):
     job, labels = trained
     assert labels.uids() == job.volumes.uids()
+    scores = []
     for number in range(MASKS):
         arrays, meta = labels.read(uid(number))
         truth = job.volumes.read(uid(number))[0]["labels"]
         assert arrays["labels"].shape == truth.shape and arrays["labels"].dtype == np.uint8
-        assert np.nanmean(dice(arrays["labels"], truth)) > 0.5
+        scores.append(dice(arrays["labels"], truth))
         assert meta["affine"] == job.volumes.meta(uid(number))["affine"]
+    assert np.nanmean(scores) > 0.6
 
 
 def test_a_study_is_labelled_by_the_fold_that_never_saw_it(trained, tmp_path, monkeypatch):

@@ -80,9 +80,11 @@ def killed_until_done(folder: Path, seed: int) -> dict[str, object]:
         child = os.fork()
         if child == 0:
             torch.set_num_threads(1)
-            fit(make_task(folder, pause_s=0.01), SETTINGS, 5, ALONE)
+            fit(make_task(folder, pause_s=0.02), SETTINGS, 5, ALONE)
             os._exit(0)
-        time.sleep(moments.uniform(0.1, 0.6))
+        time.sleep(
+            moments.uniform(0.1, 0.5) + 0.05 * kills
+        )  # longer and longer: even a slow machine gets through
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):

@@ -45,8 +45,8 @@ def study_picture(
     for level, extent in enumerate(column.extents):
         height = (extent.top_mm + extent.bottom_mm) / 2
         broken = truth is not None and bool(truth[level])
-        sagittal.text(2, height, LEVELS[level] + (" ×" if broken else ""), color=FRACTURED if broken else COLOURS[level],
-                      fontsize=9, va="center", fontweight="bold")  # fmt: skip
+        name, colour = (f"{LEVELS[level]} ×", FRACTURED) if broken else (LEVELS[level], COLOURS[level])
+        sagittal.text(2, height, name, color=colour, fontsize=9, va="center", fontweight="bold")
     _bars(bars, probability, truth)
     for axes, level in zip((first, second), np.argsort(-probability[:7], kind="stable")[:2], strict=True):
         _axial(axes, column, int(level), probability[level], truth)

@@ -56,6 +56,7 @@ def _section(section: Section) -> str:
         picture = base64.b64encode(png(figure)).decode()
         words = html.escape(caption)
         parts.append(
-            f"<figure><img src='data:image/png;base64,{picture}' alt='{words}'><figcaption>{words}</figcaption></figure>\n"
+            f"<figure><img src='data:image/png;base64,{picture}' alt='{words}'>"
+            f"<figcaption>{words}</figcaption></figure>\n"
         )
     return "".join(parts)

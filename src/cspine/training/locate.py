@@ -40,12 +40,14 @@ class LocatorJob:
 def train_fold(job: LocatorJob, fold: int) -> None:
     """Train one fold on the masks of all others, judged by Dice on its own."""
     masked = job.with_masks()
+    if not job.volumes.uids():
+        raise InputError(f"{job.volumes.folder}: no prepared study; `make prepare` makes them")
     others = [uid for uid in masked if job.folds[uid] != fold]
     held_out = [uid for uid in masked if job.folds[uid] == fold]
     if not others or not held_out:
         raise InputError(
-            f"locator fold {fold}: {len(others)} studies with a mask to learn from and {len(held_out)} to be judged on; "
-            "expected at least 1 each; prepare more studies with masks, or split into fewer folds"
+            f"locator fold {fold}: {len(others)} studies with a mask to learn from and {len(held_out)} to be "
+            "judged on; expected at least 1 each; prepare more studies with masks, or split into fewer folds"
         )
     torch.manual_seed(job.preset.seed * 100 + fold)
     fit(

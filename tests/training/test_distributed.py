@@ -1,0 +1,84 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from training import ranks
+from training.necks import columns
+
+from cspine.competition.metric import global_loss
+from cspine.training import classify
+from cspine.training.classify import OOF, ClassifierJob, predict
+from cspine.training.distributed import Place, joined
+from cspine.training.loop import MODEL
+from cspine.training.runs import CLASSIFIER, fold_folder, load_classifier
+
+SRC = Path(__file__).parents[2] / "src"
+TESTS = Path(__file__).parents[1]
+ALONE = Place(0, 1, torch.device("cpu"))
+STUDIES = 22
+"""Seven are held out: two processes can't share them evenly."""
+
+
+def test_alone_nothing_is_sent():
+    values = torch.arange(3.0)
+    assert ALONE.leads and ALONE.total(values) is values
+    ALONE.wait()
+    ALONE.share_buffers(torch.nn.BatchNorm1d(2))
+
+
+def test_without_torchrun_one_process_stands_alone(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as place:
+        assert (place.rank, place.ranks, place.leads) == (0, 1, True)
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a fold that two processes trained."""
+    folder = tmp_path_factory.mktemp("distributed")
+    columns(folder / "columns", STUDIES)
+    paths = f"{SRC}{os.pathsep}{TESTS}"
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [ranks.__file__, str(folder), str(STUDIES)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.mark.slow
+def test_one_set_of_files(trained):
+    folder = fold_folder(trained / "run", CLASSIFIER, 1)
+    assert {path.name for path in folder.iterdir()} == {MODEL, OOF, "metrics.csv", "tensorboard"}
+    assert len(list((folder / "tensorboard").iterdir())) == 2  # one an evaluation, of one process
+
+
+@pytest.mark.slow
+def test_all_processes_judge_the_same_weights(trained):
+    """Batch norm's running figures included, which differ while each process sees its own samples."""
+    first, second = ((trained / f"rank{rank}.txt").read_text().split() for rank in range(2))
+    assert first == second and len(first) == 2 and first[0] != first[1]
+
+
+@pytest.mark.slow
+def test_the_logits_are_those_of_the_checkpoint(trained, monkeypatch):
+    monkeypatch.setattr(classify, "fast_precision", lambda device: torch.float32)
+    folder = fold_folder(trained / "run", CLASSIFIER, 1)
+    store, truth, folds = columns(trained / "columns", STUDIES)
+    job = ClassifierJob(trained / "run", store, truth, folds, ranks.PRESET, ALONE)
+    held_out = job.dataset(1, held_out=True)
+    found = pd.read_csv(folder / OOF, dtype={"StudyInstanceUID": str}).set_index("StudyInstanceUID")
+    assert list(found.index) == held_out.uids and len(found) == 7
+    wanted = predict(load_classifier(folder / MODEL, ALONE.device), held_out, job)
+    assert np.allclose(found.to_numpy(), wanted, atol=1e-4)
+    assert np.abs(wanted).min(axis=1).max() > 0  # no study was left at zero
+    labels = np.stack([truth[study] for study in found.index])
+    score = pd.read_csv(folder / "metrics.csv")["score"].min()
+    assert score == pytest.approx(global_loss(labels, 1 / (1 + np.exp(-wanted))), abs=1e-5)
