@@ -19,7 +19,7 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 GPUS   ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c GPU || true)
 PROCESSES := $(if $(filter-out 0,$(GPUS)),$(GPUS),1)
-TORCHRUN  := $(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES)
+TORCHRUN  := $(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES) --
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
@@ -84,7 +84,7 @@ DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo P
 
 demo: $(READY)  ## the whole line on a small synthetic competition, without a GPU
 	$(MAKE) --no-print-directory replica RAW=data/raw/demo \
-	  EXTRA="--train 128 --public 24 --private 48 --size 0.375 --mask-share 0.3 --box-share 1.0 --severity 0.7 1.0"
+	  EXTRA="--train 288 --public 24 --private 56 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
 	$(MAKE) --no-print-directory describe split prepare locate columns train cv submission $(DEMO)
 	$(MAKE) --no-print-directory score $(DEMO) SUBMISSION=data/submissions/demo/submission.csv \
 	  SOLUTION=data/raw/demo/solution.csv EXTRA="--minimum-gain-percent 10"

@@ -54,8 +54,8 @@ def main(settings: Settings) -> None:
     )
     print(
         "nothing was sent; with Kaggle credentials these two commands do it:\n"
-        f"  kaggle datasets create -p {bundle} --dir-mode zip\n"
-        f"  kaggle kernels push -p {kernel}"
+        f"  .venv/bin/kaggle datasets create -p {bundle} --dir-mode zip\n"
+        f"  .venv/bin/kaggle kernels push -p {kernel}"
     )
 
 

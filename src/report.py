@@ -20,6 +20,13 @@ from cspine.scans.column import Column
 from cspine.training.cached import open_columns
 from cspine.training.presets import preset_named
 
+SCORES = {
+    "locator": "1 - Dice on whole volumes of the held-out fold",
+    "encoder": "the weighted log loss of the held-out fold's slices",
+    "classifier": "the competition's metric on the held-out fold",
+}
+"""What `score` means in each network's metrics.csv."""
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
@@ -114,15 +121,12 @@ def _picture(store, found: Found, number: int, loss: float):  # noqa: ANN001, AN
 def _learning(run: Path) -> Section:
     """How each fold of both networks learnt."""
     pictures = []
-    for kind in ("locator", "classifier"):
+    for kind, score in SCORES.items():
         metrics = {
             path.parent.name: pd.read_csv(path) for path in sorted(run.glob(f"{kind}/fold*/metrics.csv"))
         }
         if metrics:
-            figure = figures.curves_picture(metrics)
-            pictures.append(
-                (f"{kind}: score is {'1 - Dice' if kind == 'locator' else 'the global metric'}", figure)
-            )
+            pictures.append((f"{kind}: the score is {score}", figures.curves_picture(metrics)))
     return Section("Learning", "", pictures=tuple(pictures))
 
 

@@ -14,7 +14,7 @@ INPUTS = NAMED[0] if NAMED else Path("/kaggle/input")
 
 def folder_with(marker: str, depth: int = 6) -> Path:
     """The first input folder that holds the file `marker`; image folders are not searched."""
-    level = [INPUTS]
+    level = [INPUTS] if INPUTS.is_dir() else []
     for _ in range(depth):
         for folder in level:
             if (folder / marker).is_file():

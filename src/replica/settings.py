@@ -36,8 +36,8 @@ class ReplicaSettings:
     """share of the training studies with a vertebra mask"""
     box_share: Annotated[float, Field(ge=0, le=1)] = 0.245
     """share of the positive training studies with fracture boxes"""
-    severity: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.0, 1.0)
-    """lowest and highest severity: 0 a hairline, 1 a gaping fracture"""
+    severity: tuple[Annotated[float, Field(ge=0, le=2)], Annotated[float, Field(ge=0, le=2)]] = (0.0, 1.0)
+    """lowest and highest severity: 0 a hairline, 1 a gaping fracture; above 1 a caricature for quick demos"""
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """processes; 0 takes every core"""
     labels_only: bool = False

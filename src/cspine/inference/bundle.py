@@ -5,8 +5,7 @@ from pathlib import Path
 
 import cspine
 from cspine import storage
-from cspine.inference.ensemble import CALIBRATION, Calibration
-from cspine.training.runs import CLASSIFIER, LOCATOR, checkpoints
+from cspine.inference.ensemble import CALIBRATION, Calibration, models_of
 
 MARKER = "cspine-bundle.json"
 """The file by which the kernel recognises the bundle among its inputs."""
@@ -18,13 +17,13 @@ def assemble(run: Path, folder: Path, wheels: Path | None = None) -> list[Path]:
     Returns the files written. Raises InputError if the run is not complete.
     """
     Calibration.load(run)
-    models = checkpoints(run, LOCATOR) + checkpoints(run, CLASSIFIER)
+    locators, classifiers = models_of(run)
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     source = Path(cspine.__file__).parent
     shutil.copytree(source, temporary / "src" / "cspine", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in [*models, Path(run) / CALIBRATION]:
+    for path in [*locators, *classifiers, Path(run) / CALIBRATION]:
         target = temporary / "models" / path.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

@@ -16,8 +16,18 @@ from cspine.networks.locator import Locator, label_map
 from cspine.networks.precision import best_device, fast_precision
 from cspine.scans.column import Column
 from cspine.scans.stacks import study_stacks
+from cspine.training.loop import MODEL
 from cspine.training.presets import Preset
-from cspine.training.runs import CLASSIFIER, LOCATOR, checkpoints, load_classifier, load_locator, preset_of
+from cspine.training.runs import (
+    CLASSIFIER,
+    LOCATOR,
+    MADE_BY,
+    checkpoints,
+    fold_folder,
+    load_classifier,
+    load_locator,
+    preset_of,
+)
 
 CALIBRATION = "calibration.json"
 
@@ -59,6 +69,21 @@ class Calibration:
         return found
 
 
+def models_of(run: Path) -> tuple[list[Path], list[Path]]:
+    """Checkpoints of a run's locators and classifiers. Raises InputError if a fold is missing of either."""
+    locators, classifiers = checkpoints(run, LOCATOR), checkpoints(run, CLASSIFIER)
+    names = {path.parent.name for path in locators + classifiers}
+    last = max(int(name[4:]) for name in names)
+    for kind, paths in ((LOCATOR, locators), (CLASSIFIER, classifiers)):
+        for fold in range(last + 1):
+            path = fold_folder(run, kind, fold) / MODEL
+            if path not in paths:
+                raise InputError(
+                    f"{path}: no such checkpoint, but the run goes up to fold {last}; `{MADE_BY[kind]}` makes it"
+                )
+    return locators, classifiers
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """All folds of a run's locator and classifier, with their calibration."""
@@ -73,15 +98,14 @@ class Ensemble:
     def load(cls, run: Path, device: torch.device | None = None) -> "Ensemble":
         """Read a run's checkpoints. Raises InputError if one is missing or of other settings than the rest."""
         device = device or best_device()
-        locators, classifiers = checkpoints(run, LOCATOR), checkpoints(run, CLASSIFIER)
+        locators, classifiers = models_of(run)
         preset = preset_of(classifiers[0], CLASSIFIER)
-        for path, kind in [(path, LOCATOR) for path in locators] + [
-            (path, CLASSIFIER) for path in classifiers
-        ]:
-            if preset_of(path, kind) != preset:
-                raise InputError(
-                    f"{path}: trained with other settings than {classifiers[0]}; use one RUN for one preset"
-                )
+        mixed = [path for path in classifiers if preset_of(path, CLASSIFIER) != preset]
+        mixed += [path for path in locators if preset_of(path, LOCATOR).locator != preset.locator]
+        if mixed:
+            raise InputError(
+                f"{mixed[0]}: trained with other settings than {classifiers[0]}; use one RUN for one preset"
+            )
         return cls(
             preset=preset,
             locators=[load_locator(path, device) for path in locators],

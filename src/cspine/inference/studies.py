@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cspine import storage
 from cspine.errors import InputError
 from cspine.inference.ensemble import Ensemble
 from cspine.scans.column import Column, cut_column
-from cspine.scans.dicom import read_series
 from cspine.scans.engine import run_tasks
-from cspine.scans.volume import Volume, resample
+from cspine.scans.scratch import decode_to_scratch, load_volume
 
 
 @dataclass(frozen=True)
@@ -40,37 +38,6 @@ class Limits:
     """time.monotonic() after which no further study is begun."""
 
 
-def decode_to_scratch(folder: str, scratch: str, spacing_mm: float) -> None:
-    """Read a series in a worker process and leave the volume and its small copy as files in `scratch`."""
-    volume = read_series(Path(folder))
-    target = Path(scratch)
-    target.mkdir(parents=True)
-    save_volume(volume, target)
-    small = resample(volume, (spacing_mm,) * 3)
-    np.save(target / "small.npy", small.hu, allow_pickle=False)
-    np.save(target / "small_affine.npy", small.affine, allow_pickle=False)
-
-
-def save_volume(volume: Volume, folder: Path) -> None:
-    """Write a volume into a folder of its own; `load_volume` reads it."""
-    np.save(folder / "hu.npy", volume.hu, allow_pickle=False)
-    np.save(folder / "affine.npy", volume.affine, allow_pickle=False)
-    np.save(folder / "file_numbers.npy", volume.file_numbers, allow_pickle=False)
-    storage.write_json(folder / "volume.json", {"study": volume.study, "notes": list(volume.notes)})
-
-
-def load_volume(folder: Path) -> Volume:
-    """The volume that `save_volume` wrote, its voxels mapped from disk."""
-    words = storage.read_json(folder / "volume.json")
-    return Volume(
-        hu=np.load(folder / "hu.npy", mmap_mode="r", allow_pickle=False),
-        affine=np.load(folder / "affine.npy", allow_pickle=False),
-        file_numbers=np.load(folder / "file_numbers.npy", allow_pickle=False),
-        study=words["study"],
-        notes=tuple(words["notes"]),
-    )
-
-
 def predict_studies(
     folders: Mapping[str, Path], ensemble: Ensemble, scratch: Path, limits: Limits
 ) -> Iterator[Prediction]:
@@ -92,6 +59,8 @@ def predict_studies(
                 values, column = _predict_scratch(here[outcome.key], ensemble)
             except InputError as error:
                 reason = str(error)
+            except Exception as error:  # noqa: BLE001 (one odd study must not cost the others; it is reported)
+                reason = f"{error.__class__.__name__}: {error}"
         shutil.rmtree(here[outcome.key], ignore_errors=True)
         yield Prediction(outcome.key, values, column, reason, outcome.seconds + time.perf_counter() - started)
         if time.monotonic() > limits.until:

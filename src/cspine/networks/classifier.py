@@ -40,6 +40,25 @@ def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "")
         ) from error
 
 
+def encoder_input(images: Tensor, masks: Tensor) -> Tensor:
+    """What the encoder sees: uint8 (..., y, x, neighbours) and (..., y, x) -> float (images, channels, y, x)."""
+    pixels = torch.cat([images, masks[..., None]], dim=-1).flatten(0, -4)
+    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # in [-1, 1]
+
+
+class SliceNet(nn.Module):
+    """The encoder alone with a linear head, for its training on single slices before the whole classifier's."""
+
+    def __init__(self, settings: ClassifierSettings, channels: int, encoder_weights: str = ""):
+        super().__init__()
+        self.encoder = make_encoder(settings, channels, encoder_weights)
+        self.head = nn.Linear(self.encoder.num_features, 1)
+
+    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
+        """uint8 (batch, slices, y, x, neighbours) and (batch, slices, y, x) -> slice logits (batch, slices)."""
+        return self.head(self.encoder(encoder_input(images, masks))).reshape(images.shape[:2])
+
+
 class Classifier(nn.Module):
     """Seven vertebra stacks -> eight logits a study, and one logit a slice.
 
@@ -57,7 +76,6 @@ class Classifier(nn.Module):
             self.encoder.num_features, settings.hidden, batch_first=True, bidirectional=True
         )
         self.slice_head = nn.Linear(width, 1)
-        nn.init.constant_(self.slice_head.bias, -4.0)  # few slices show a fracture: start near that rate
         nn.init.constant_(self.slice_head.bias, WHOLE)
         self.attention = nn.Sequential(
             nn.Linear(width, settings.hidden), nn.Tanh(), nn.Linear(settings.hidden, 1)
@@ -83,10 +101,8 @@ class Classifier(nn.Module):
         images: uint8 (batch, 7, slices, y, x, neighbours); masks: uint8 (batch, 7, slices, y, x). Returns
         study logits (batch, 8), C1 to C7 then patient_overall, and slice logits (batch, 7, slices).
         """
-        batch, levels, slices, height, width, channels = images.shape
-        pixels = torch.cat([images, masks[..., None]], dim=-1).reshape(-1, height, width, channels + 1)
-        pixels = pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # (images, channels, y, x) in [-1, 1]
-        features = self.reduce(self.encoder(pixels))
+        batch, levels, slices = images.shape[:3]
+        features = self.reduce(self.encoder(encoder_input(images, masks)))
         seen, _ = self.sequence(features.reshape(batch * levels, slices, -1))  # (vertebrae, slices, 2 hidden)
         slice_logits = self.slice_head(seen)[..., 0]
         share = (self.attention(seen) + slice_logits[..., None].detach()).softmax(dim=1)

@@ -9,7 +9,7 @@ from cspine.networks.settings import LocatorSettings
 from cspine.scans.masks import largest_components
 
 CLASSES = 9
-"""Background, C1-C7, and the thoracic vertebrae as one."""
+"""Background, C1-C7, and the thoracic vertebrae as an eighth level."""
 
 
 class _Block(nn.Sequential):
@@ -27,25 +27,34 @@ class _Block(nn.Sequential):
 
 
 class Locator(nn.Module):
-    """Volume float (batch, 1, z, y, x) in [-1, 1] -> logits (batch, 9, z, y, x); any size."""
+    """Volume float (batch, 1, z, y, x) in [-1, 1] -> logits (batch, 9, z, y, x); any size.
+
+    The vertebrae are numbered, so the network says where on the scale from C1 to the thorax a voxel lies, and
+    how sure it is: the logit of level k is bone - sharpness * (level - k)^2, background is 0. A voxel that is
+    three levels off is then pulled harder than one that is next door, and a few dozen masks are enough. It
+    sees each voxel's place in the volume as three more channels.
+    """
 
     def __init__(self, settings: LocatorSettings):
         super().__init__()
         self.settings = settings
         widths = settings.channels
         self.down = nn.ModuleList(
-            _Block(1 if n == 0 else widths[n - 1], width, stride=1 if n == 0 else 2)
+            _Block(4 if n == 0 else widths[n - 1], width, stride=settings.stem_stride if n == 0 else 2)
             for n, width in enumerate(widths)
         )
         self.up = nn.ModuleList(
             _Block(widths[n] + widths[n - 1], widths[n - 1]) for n in range(len(widths) - 1, 0, -1)
         )
-        self.head = nn.Conv3d(widths[0], CLASSES, 1)
+        self.head = nn.Conv3d(widths[0] + 1, 3, 3, padding=1)
+        self.register_buffer("numbers", torch.arange(1.0, CLASSES).reshape(1, -1, 1, 1, 1), persistent=False)
 
     def forward(self, volume: Tensor) -> Tensor:
         """Logits of every voxel; see the class."""
         levels = []
-        features = volume
+        features = torch.cat([volume, self._places(volume)], dim=1).contiguous(
+            memory_format=torch.channels_last_3d
+        )
         for block in self.down:
             features = block(features)
             levels.append(features)
@@ -54,7 +63,21 @@ class Locator(nn.Module):
                 features, size=skip.shape[2:], mode="trilinear", align_corners=False
             )
             features = block(torch.cat([features, skip], dim=1))
-        return self.head(features)
+        if features.shape[2:] != volume.shape[2:]:
+            features = functional.interpolate(
+                features, size=volume.shape[2:], mode="trilinear", align_corners=False
+            )
+        bone, level, sharpness = self.head(torch.cat([features, volume], dim=1)).float().split(1, dim=1)
+        level = CLASSES / 2 + CLASSES / 2 * level
+        distance = (functional.softplus(sharpness) + 0.3) * (level - self.numbers).square()
+        bone = bone - 2  # most voxels are background: start near their share
+        return torch.cat([torch.zeros_like(bone), bone - distance], dim=1)
+
+    def _places(self, volume: Tensor) -> Tensor:
+        """Distance from the volume's centre along z, y and x in decimetres: float (batch, 3, z, y, x)."""
+        steps = [torch.arange(n, device=volume.device) - (n - 1) / 2 for n in volume.shape[2:]]
+        grid = torch.stack(torch.meshgrid(*steps, indexing="ij")) * (self.settings.spacing_mm / 100)
+        return grid.to(volume.dtype).expand(len(volume), -1, -1, -1, -1)
 
 
 def locator_input(hu: np.ndarray, settings: LocatorSettings) -> Tensor:

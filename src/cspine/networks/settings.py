@@ -16,6 +16,8 @@ class LocatorSettings:
     """Voxel size of the small volume, the same on all axes."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
     """Channels a level of the U-Net; each level halves the resolution."""
+    stem_stride: int = Field(1, ge=1, le=4)
+    """The first block's stride; its features are scaled up to the volume's voxels at the end."""
     crop_vox: tuple[int, int, int] = (112, 96, 96)
     """The box (z, y, x) it is trained on; it is applied to whole volumes."""
     window_level_hu: float = 400.0

@@ -223,15 +223,17 @@ def boxes_with_levels(
 
     boxes: float64 (n, 5) rows z, top y, left x, bottom y, right x in voxels of the volume. labels: uint8
     label map; scale: float64 (4, 4), volume index -> label index. fractured: bool (7,), C1 to C7. Returns
-    (m, 6) rows with the level (1-7) first; a box that meets no fractured level is left out.
+    (m, 6) rows with the level (1-7) first. Where only one level is fractured the box belongs to it; else a
+    box that meets no fractured level is left out.
     """
     rows = []
+    only = int(np.flatnonzero(fractured)[0]) + 1 if np.sum(fractured) == 1 else 0
     for z, top, left, bottom, right in np.asarray(boxes, dtype=np.float64).reshape(-1, 5):
         (z0, y0, x0), (_, y1, x1) = ((scale @ [z, y, x, 1])[:3] for y, x in ((top, left), (bottom, right)))
         plane = labels[int(np.clip(round(z0), 0, labels.shape[0] - 1))]
         (y0, x0), (y1, x1) = np.maximum((y0, x0), 0), np.maximum((y1, x1), -1)
         part = plane[int(y0) : int(np.ceil(y1)) + 1, int(x0) : int(np.ceil(x1)) + 1]
         counts = np.bincount(part.ravel(), minlength=9)[1:8] * fractured
-        if counts.any():
-            rows.append((counts.argmax() + 1, z, top, left, bottom, right))
+        if only or counts.any():
+            rows.append((only or counts.argmax() + 1, z, top, left, bottom, right))
     return np.array(rows, dtype=np.float64).reshape(-1, 6)

@@ -1,7 +1,9 @@
 """Variations of training samples, each drawn from a generator that depends on seed, epoch and study alone."""
 
+import os
 from random import Random
 
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks pypi.org for news
 import albumentations as A
 import cv2
 import numpy as np
@@ -61,7 +63,11 @@ class StackAugmentation:
 
 
 def vary_volume(
-    volume: Tensor, labels: Tensor, size: tuple[int, int, int], random: np.random.Generator
+    volume: Tensor,
+    labels: Tensor,
+    size: tuple[int, int, int],
+    random: np.random.Generator,
+    settings: AugmentSettings = AugmentSettings(),  # noqa: B008 (frozen)
 ) -> tuple[Tensor, Tensor]:
     """Cut a box of `size` voxels out of a randomly turned, scaled and shifted volume.
 
@@ -70,10 +76,12 @@ def vary_volume(
     """
     shape = np.array(volume.shape[1:])
     target = np.array(size)
-    tilt, turn = np.radians(random.uniform(-12, 12, 2))
+    tilt, turn = np.radians(random.uniform(-1, 1, 2) * settings.volume_turn_deg)
     around_x = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
     around_y = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
-    matrix = around_x @ around_y / random.uniform(0.85, 1.15)  # (z, y, x) target voxels -> source voxels
+    matrix = (
+        around_x @ around_y / (1 + random.uniform(-1, 1) * settings.volume_zoom)
+    )  # (z, y, x) target voxels -> source voxels
     free = np.maximum(shape - target, 0.25 * target) / 2
     shift = random.uniform(-free, free)
     unit = matrix * target[None] / shape[:, None]  # the same in grid_sample's [-1, 1] coordinates

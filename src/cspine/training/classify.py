@@ -1,6 +1,6 @@
 """Train the classifier folds on cached columns, and predict the studies that each fold never saw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,16 @@ from cspine import storage
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import column_loss, global_loss, row_loss
 from cspine.errors import InputError
-from cspine.networks.classifier import Classifier, study_logits
+from cspine.networks.checkpoints import load_weights
+from cspine.networks.classifier import Classifier, SliceNet, study_logits
 from cspine.networks.precision import fast_precision
 from cspine.scans.cache import StudyStore
-from cspine.training.datasets import ColumnDataset
+from cspine.training.datasets import ColumnDataset, VertebraDataset
 from cspine.training.distributed import Place
 from cspine.training.loop import MODEL, Task, fit
 from cspine.training.losses import competition_loss, slice_loss
 from cspine.training.presets import Preset
-from cspine.training.runs import CLASSIFIER, describe, fold_folder, load_classifier
+from cspine.training.runs import CLASSIFIER, ENCODER, MADE_BY, describe, fold_folder, load_classifier
 
 OOF = "oof.csv"
 """StudyInstanceUID and eight logits (columns C1 ... patient_overall) of a fold's held-out studies."""
@@ -58,17 +59,18 @@ def train_fold(job: ClassifierJob, fold: int) -> None:
     folder = fold_folder(job.run, CLASSIFIER, fold)
     if job.place.leads and not (folder / MODEL).is_file():
         (folder / OOF).unlink(missing_ok=True)  # logits of a model that was deleted
+    learn = job.dataset(fold, held_out=False)
+    if not (folder / MODEL).is_file():
+        pretrain_encoder(job, fold, learn, held_out)
     fit(
         Task(
             name=f"classifier {fold}",
             folder=folder,
-            make_model=lambda: Classifier(
-                job.preset.classifier, job.preset.stacks.channels, job.encoder_weights
-            ),
-            dataset=job.dataset(fold, held_out=False),
+            make_model=lambda: _make_classifier(job, fold),
+            dataset=learn,
             loss=lambda model, batch: _loss(model, batch, job.preset.slice_loss),
             evaluate=lambda model: _judge(model, held_out, job),
-            description=describe(CLASSIFIER, fold, job.preset),
+            description=describe(CLASSIFIER, fold, job.preset, job.folds),
         ),
         job.preset.classifier_fit,
         seed,
@@ -81,6 +83,65 @@ def train_fold(job: ClassifierJob, fold: int) -> None:
         frame = pd.DataFrame(logits, columns=list(PREDICTION_TYPES))
         frame.insert(0, "StudyInstanceUID", held_out.uids)
         storage.write_csv(folder / OOF, frame)
+
+
+def pretrain_encoder(job: ClassifierJob, fold: int, learn: ColumnDataset, held_out: ColumnDataset) -> None:
+    """Train the encoder on single vertebrae, half of them fractured, where annotated slices say what to see.
+
+    Raises InputError if no fractured vertebra outside of the fold, or none inside, has boxes.
+    """
+    if job.preset.encoder_fit is None:
+        return
+    shown, judged = VertebraDataset(learn), VertebraDataset(held_out)
+    if not len(shown) or not len(judged):
+        raise InputError(
+            f"encoder fold {fold}: {len(shown) // 2} fractured vertebrae with boxes to learn from and "
+            f"{len(judged) // 2} to be judged on; expected at least 1 each; encoder_fit = None goes without"
+        )
+    fit(
+        Task(
+            name=f"encoder {fold}",
+            folder=fold_folder(job.run, ENCODER, fold),
+            make_model=lambda: SliceNet(
+                job.preset.classifier, job.preset.stacks.channels, job.encoder_weights
+            ),
+            dataset=shown,
+            loss=lambda model, batch: slice_loss(
+                model(batch["images"], batch["masks"]).float(), batch["slices"]
+            ),
+            evaluate=lambda model: _judge_slices(model, judged, job),
+            description=describe(ENCODER, fold, job.preset, job.folds),
+        ),
+        job.preset.encoder_fit,
+        job.preset.seed * 100 + fold,
+        job.place,
+    )
+
+
+@torch.inference_mode()
+def _judge_slices(model: SliceNet, judged: VertebraDataset, job: ClassifierJob) -> dict[str, float]:
+    """Weighted log loss over the slices of the held-out fold's vertebrae, each process its share."""
+    place, sums = job.place, torch.zeros(2, dtype=torch.float64)
+    precision = fast_precision(place.device)
+    for number in range(place.rank, len(judged), place.ranks):
+        part = {name: value[None].to(place.device) for name, value in judged[-1, 0, number].items()}
+        with torch.autocast(place.device.type, precision, enabled=precision != torch.float32):
+            logits = model(part["images"], part["masks"])
+        sums += torch.tensor([slice_loss(logits.float(), part["slices"]).item(), 1.0])
+    total, count = (float(value) for value in place.total(sums))
+    return {"score": total / count}
+
+
+def _make_classifier(job: ClassifierJob, fold: int) -> Classifier:
+    """A classifier to start from, its encoder from the pre-training where there was one."""
+    settings = job.preset.classifier
+    if job.preset.encoder_fit is None:
+        return Classifier(settings, job.preset.stacks.channels, job.encoder_weights)
+    learnt = SliceNet(replace(settings, pretrained=False), job.preset.stacks.channels)
+    load_weights(fold_folder(job.run, ENCODER, fold) / MODEL, learnt, MADE_BY[ENCODER])
+    classifier = Classifier(replace(settings, pretrained=False), job.preset.stacks.channels)
+    classifier.encoder.load_state_dict(learnt.encoder.state_dict())
+    return classifier
 
 
 def _predicted(path: Path) -> list[str]:

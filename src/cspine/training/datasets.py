@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from cspine.competition.labels import LEVELS
 from cspine.networks.locator import locator_input
 from cspine.scans.cache import StudyStore
 from cspine.scans.column import Column
-from cspine.scans.stacks import slice_targets, study_stacks
+from cspine.scans.stacks import Jitter, slice_targets, study_stacks, vertebra_stack
 from cspine.training.augmentation import StackAugmentation, generator, random_jitter, vary_volume
 from cspine.training.presets import Preset
 
@@ -54,10 +55,14 @@ class ColumnDataset(Dataset):
     def __len__(self) -> int:
         return len(self.uids)
 
+    def column(self, number: int) -> Column:
+        """The cached column of one study."""
+        return Column.load(*self.store.read(self.uids[number]))
+
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         """images uint8 (7, slices, y, x, neighbours), masks, truth (8,), slices (7, slices)."""
         epoch, repeat, number = key
-        column = Column.load(*self.store.read(self.uids[number]))
+        column = self.column(number)
         stacks = self.preset.stacks
         random = generator(self.preset.seed, 2, epoch + 1, repeat, number)
         jitters = None
@@ -80,6 +85,46 @@ class ColumnDataset(Dataset):
         }
 
 
+class VertebraDataset(Dataset):
+    """Single vertebrae: every fractured one whose slices are annotated, and as many whole ones by lot."""
+
+    def __init__(self, studies: ColumnDataset):
+        """studies: where the vertebrae come from."""
+        self.studies = studies
+        self.fractured, self.whole = [], []
+        for number, truth in enumerate(studies.truth):
+            column = studies.column(number)
+            for level in range(len(LEVELS)):
+                if not truth[level]:
+                    self.whole.append((number, level))
+                elif (column.boxes[:, 0] == level + 1).any():
+                    self.fractured.append((number, level))
+
+    def __len__(self) -> int:
+        return 2 * len(self.fractured)
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        """images uint8 (slices, y, x, neighbours), masks uint8 (slices, y, x), slices float (slices)."""
+        epoch, repeat, place = key
+        studies, preset = self.studies, self.studies.preset
+        random = generator(preset.seed, 4, epoch + 1, repeat, place)
+        if place < len(self.fractured):
+            number, level = self.fractured[place]
+        else:
+            number, level = self.whole[int(random.integers(len(self.whole)))]
+        column = studies.column(number)
+        jitter = random_jitter(random, preset.augment) if epoch >= 0 else Jitter()
+        image, mask = vertebra_stack(column, level, preset.stacks, jitter)
+        if epoch >= 0:
+            image, mask = (part[0] for part in studies.augmentation(image[None], mask[None], random))
+        shown = slice_targets(column, level, bool(studies.truth[number][level]), preset.stacks, jitter)
+        return {
+            "images": torch.from_numpy(image),
+            "masks": torch.from_numpy(mask),
+            "slices": torch.from_numpy(shown),
+        }
+
+
 class LocatorDataset(Dataset):
     """Small volumes with their masks."""
 
@@ -98,5 +143,5 @@ class LocatorDataset(Dataset):
         """volume float (1, z, y, x), labels int64 (z, y, x)."""
         epoch, repeat, number = key
         random = generator(self.preset.seed, 3, epoch + 1, repeat, number)
-        volume, labels = vary_volume(*self.volumes[number], self.size, random)
+        volume, labels = vary_volume(*self.volumes[number], self.size, random, self.preset.augment)
         return {"volume": volume, "labels": labels}

@@ -58,7 +58,7 @@ def train_fold(job: LocatorJob, fold: int) -> None:
             dataset=LocatorDataset(job.volumes, others, job.preset, job.preset.locator.crop_vox),
             loss=_loss,
             evaluate=lambda model: _judge(model, job, held_out),
-            description=describe(LOCATOR, fold, job.preset),
+            description=describe(LOCATOR, fold, job.preset, job.folds),
             made_by=MADE_BY[LOCATOR],
         ),
         job.preset.locator_fit,

@@ -82,6 +82,7 @@ class Fit:
             batch_size=settings.batch,
             sampler=self.sampler,
             num_workers=settings.workers,
+            persistent_workers=settings.workers > 0,
             pin_memory=self.device.type == "cuda",
         )
         self.steps = -(-len(self.sampler) // settings.batch)

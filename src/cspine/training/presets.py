@@ -1,5 +1,8 @@
 """Presets by name: every setting that shapes a model, in one place. No torch here."""
 
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as checked
 
@@ -48,6 +51,9 @@ class AugmentSettings:
     blur: float = Field(0.1, ge=0, le=1)
     noise: float = Field(0.2, ge=0, le=1)
     erase: float = Field(0.1, ge=0, le=1)
+    volume_turn_deg: float = Field(12.0, ge=0)
+    """How far the locator's volumes are tilted and turned."""
+    volume_zoom: float = Field(0.15, ge=0, lt=1)
 
 
 @checked(frozen=True, config=STRICT)
@@ -60,6 +66,8 @@ class Preset:
     locator: LocatorSettings = Field(default_factory=LocatorSettings)
     classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
     locator_fit: FitSettings = Field(default_factory=FitSettings)
+    encoder_fit: FitSettings | None = None
+    """How the encoder learns on single annotated slices first; None: it does not."""
     classifier_fit: FitSettings = Field(default_factory=FitSettings)
     augment: AugmentSettings = Field(default_factory=AugmentSettings)
     slice_loss: float = Field(0.3, ge=0)
@@ -70,21 +78,44 @@ PRESETS: dict[str, Preset] = {
     # Minutes on two CPU cores with a small replica: everything runs, nothing is tuned for the leaderboard.
     "demo": Preset(
         column=ColumnSettings(spacing_mm=(1.0, 1.0, 1.0)),
-        stacks=StackSettings(slices=10, neighbours=1, neighbour_mm=1.5, crop_mm=88.0, image_px=88),
-        locator=LocatorSettings(spacing_mm=4.0, channels=(8, 16, 32, 64), crop_vox=(48, 48, 48)),
+        stacks=StackSettings(slices=8, neighbours=1, neighbour_mm=1.5, crop_mm=80.0, image_px=64),
+        locator=LocatorSettings(
+            spacing_mm=4.0, channels=(16, 32, 64, 64), stem_stride=2, crop_vox=(48, 32, 32)
+        ),
         classifier=ClassifierSettings(
-            encoder="test_resnet", pretrained=False, hidden=64, context_layers=1, dropout=0.1
+            encoder="test_resnet",
+            encoder_options={"global_pool": "max"},
+            pretrained=False,
+            hidden=48,
+            context_layers=1,
+            dropout=0.1,
         ),
         locator_fit=FitSettings(
-            epochs=10, batch=2, repeats=4, learning_rate=5e-3, ema_decay=0.95, evaluate_every=5
+            epochs=10, batch=1, repeats=5, learning_rate=5e-3, ema_decay=0.98, evaluate_every=5
         ),
-        classifier_fit=FitSettings(epochs=12, batch=4, learning_rate=2e-3, ema_decay=0.97, evaluate_every=2),
-        augment=AugmentSettings(shift_mm=4.0, rotate_deg=10.0),
+        encoder_fit=FitSettings(epochs=36, batch=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=18),
+        classifier_fit=FitSettings(epochs=4, batch=2, learning_rate=7e-4, ema_decay=0.98, evaluate_every=2),
+        augment=AugmentSettings(
+            shift_mm=4.0,
+            stretch=0.05,
+            rotate_deg=5.0,
+            zoom=0.05,
+            brightness=0.05,
+            blur=0.0,
+            noise=0.0,
+            erase=0.0,
+            volume_turn_deg=4.0,
+            volume_zoom=0.06,
+        ),
+        slice_loss=1.0,
     ),
     # Kaggle's two T4 (15 GB each).
     "t4": Preset(
         locator_fit=FitSettings(
             epochs=60, batch=2, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=2
+        ),
+        encoder_fit=FitSettings(
+            epochs=12, batch=8, learning_rate=2e-4, evaluate_every=4, workers=2, ema_decay=0.998
         ),
         classifier_fit=FitSettings(
             epochs=20, batch=1, accumulate=8, learning_rate=2e-4, evaluate_every=2, workers=2, ema_decay=0.998
@@ -97,6 +128,9 @@ PRESETS: dict[str, Preset] = {
         locator_fit=FitSettings(
             epochs=100, batch=4, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=6
         ),
+        encoder_fit=FitSettings(
+            epochs=12, batch=16, learning_rate=2e-4, evaluate_every=4, workers=12, ema_decay=0.998
+        ),
         classifier_fit=FitSettings(
             epochs=24,
             batch=4,
@@ -108,6 +142,19 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
 }
+
+
+MACHINE = {"workers", "checkpoint_every_s"}
+"""Settings of the machine: they change nothing in what is learnt."""
+
+
+def what_matters(settings: Any) -> Any:
+    """Settings as JSON-able dictionaries, without those of the machine: what results depend on."""
+    if is_dataclass(settings):
+        settings = asdict(settings)
+    if isinstance(settings, dict):
+        return {key: what_matters(value) for key, value in settings.items() if key not in MACHINE}
+    return settings
 
 
 def preset_named(name: str) -> Preset:

@@ -1,6 +1,7 @@
 """What stands where in a run's folder, and how a checkpoint says what it is."""
 
-from dataclasses import asdict, replace
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from cspine.networks.checkpoints import load_weights, read_description
 from cspine.networks.classifier import Classifier
 from cspine.networks.locator import Locator
 from cspine.training.loop import MODEL
-from cspine.training.presets import Preset
+from cspine.training.presets import Preset, what_matters
 
-LOCATOR, CLASSIFIER = "locator", "classifier"
-MADE_BY = {LOCATOR: "make locate", CLASSIFIER: "make train"}
+LOCATOR, ENCODER, CLASSIFIER = "locator", "encoder", "classifier"
+MADE_BY = {LOCATOR: "make locate", ENCODER: "make train", CLASSIFIER: "make train"}
 
 
 def fold_folder(run: Path, kind: str, fold: int) -> Path:
@@ -23,9 +24,13 @@ def fold_folder(run: Path, kind: str, fold: int) -> Path:
     return Path(run) / kind / f"fold{fold}"
 
 
-def describe(kind: str, fold: int, preset: Preset) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
-    return {"kind": kind, "fold": fold, "preset": asdict(preset)}
+def describe(kind: str, fold: int, preset: Preset, folds: dict[str, int]) -> dict[str, Any]:
+    """What a checkpoint says of itself: its settings (for a locator those that shape it) and the split."""
+    settings = what_matters(preset)
+    if kind == LOCATOR:
+        settings = {key: settings[key] for key in ("seed", "locator", "locator_fit")}
+    split = hashlib.sha256(repr(sorted(folds.items())).encode()).hexdigest()[:16]
+    return {"kind": kind, "fold": fold, "split": split, "preset": settings}
 
 
 def checkpoints(run: Path, kind: str) -> list[Path]:

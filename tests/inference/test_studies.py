@@ -1,0 +1,89 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from cspine.inference.ensemble import Ensemble
+from cspine.inference.studies import Limits, predict_studies
+from cspine.scans.column import Column
+from cspine.scans.scratch import decode_to_scratch, load_volume
+
+
+@pytest.fixture
+def ensemble(run) -> Ensemble:
+    return Ensemble.load(run, torch.device("cpu"))
+
+
+def test_a_bad_study_gives_a_reason_and_the_next_goes_on(competition, studies, ensemble, damaged, tmp_path):
+    (tmp_path / "empty").mkdir()
+    folders = {
+        "damaged": damaged,
+        "empty": tmp_path / "empty",
+        "absent": tmp_path / "absent",
+        "good": competition / "test_images" / studies[1],
+    }
+    scratch = tmp_path / "scratch"
+    found = {p.study: p for p in predict_studies(folders, ensemble, scratch, Limits(workers=1))}
+    assert set(found) == set(folders)
+    for study in ("damaged", "empty", "absent"):
+        assert found[study].values is None and found[study].column is None
+        assert len(found[study].reason) > 10
+    assert "damaged" in found["damaged"].reason and "empty" in found["empty"].reason
+    good = found["good"]
+    assert good.reason == "" and good.seconds > 0
+    assert good.values.shape == (8,) and np.isfinite(good.values).all()
+    assert ((good.values > 0) & (good.values < 1)).all()
+    assert isinstance(good.column, Column) and good.column.study == studies[1]
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_deadline_that_passed_leaves_the_rest_with_that_reason(competition, studies, ensemble, tmp_path):
+    folder = competition / "test_images" / studies[0]
+    folders = {f"study {number}": folder for number in range(4)}
+    limits = Limits(workers=1, until=time.monotonic() - 1)
+    found = list(predict_studies(folders, ensemble, tmp_path / "scratch", limits))
+    assert sorted(p.study for p in found) == sorted(folders)
+    late = [p for p in found if p.values is None]
+    assert len(late) == 3
+    assert {p.reason for p in late} == {"the time was up before its turn"}
+    assert [p.values is None for p in found] == [False, True, True, True]
+
+
+def test_a_study_without_a_neck_gives_a_reason(competition, studies, blind_run, tmp_path):
+    folders = {"one": competition / "test_images" / studies[0]}
+    ensemble = Ensemble.load(blind_run, torch.device("cpu"))
+    (found,) = predict_studies(folders, ensemble, tmp_path / "scratch", Limits(workers=1))
+    assert found.values is None
+    assert studies[0] in found.reason and "0 cervical vertebrae" in found.reason
+
+
+def test_an_error_of_the_networks_costs_its_own_study_only(
+    competition, studies, ensemble, tmp_path, monkeypatch
+):
+    asked = []
+
+    def fails_once(self, hu):
+        asked.append(hu.shape)
+        if len(asked) == 1:
+            raise RuntimeError("out of memory")
+        return label(self, hu)
+
+    label = Ensemble.label
+    monkeypatch.setattr(Ensemble, "label", fails_once)
+    folders = {study: competition / "test_images" / study for study in studies}
+    found = list(predict_studies(folders, ensemble, tmp_path / "scratch", Limits(workers=1)))
+    assert found[0].reason == "RuntimeError: out of memory" and found[0].values is None
+    assert found[1].values is not None
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_second_attempt_replaces_what_the_first_left(competition, studies, tmp_path):
+    scratch = tmp_path / "0"
+    scratch.mkdir()
+    (scratch / "hu.npy").write_bytes(b"half")
+    decode_to_scratch(str(competition / "test_images" / studies[0]), str(scratch), 4.0)
+    volume = load_volume(scratch)
+    assert volume.study == studies[0]
+    assert volume.hu.dtype == np.int16 and volume.hu.shape[1:] == (64, 64)
+    assert np.load(scratch / "small.npy").ndim == 3
