@@ -11,13 +11,12 @@ import torch
 
 from cspine import storage
 from cspine.inference.ensemble import CALIBRATION, Calibration
-from cspine.networks.checkpoints import save_weights
+from cspine.networks.checkpoints import MODEL, save_weights
 from cspine.networks.classifier import Classifier
 from cspine.networks.locator import Locator
 from cspine.networks.settings import ClassifierSettings, LocatorSettings
 from cspine.scans.column import ColumnSettings
 from cspine.scans.stacks import StackSettings
-from cspine.training.loop import MODEL
 from cspine.training.presets import PRESETS
 from cspine.training.runs import CLASSIFIER, LOCATOR, describe, fold_folder
 from replica.settings import ReplicaSettings

@@ -9,8 +9,7 @@ from hand_made import column
 
 from cspine.errors import InputError
 from cspine.inference.ensemble import CALIBRATION, Calibration, Ensemble
-from cspine.networks.checkpoints import save_weights
-from cspine.training.loop import MODEL
+from cspine.networks.checkpoints import MODEL, save_weights
 from cspine.training.runs import CLASSIFIER, LOCATOR, fold_folder
 
 CPU = torch.device("cpu")

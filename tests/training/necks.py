@@ -19,6 +19,7 @@ CLASSIFY = replace(
     classifier=ClassifierSettings(
         encoder="test_resnet", pretrained=False, hidden=16, context_layers=1, dropout=0.0
     ),
+    encoder_fit=None,
     classifier_fit=FitSettings(
         epochs=4, batch=4, repeats=3, learning_rate=3e-3, ema_decay=0.9, evaluate_every=2
     ),

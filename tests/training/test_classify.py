@@ -9,11 +9,10 @@ from training.necks import CLASSIFY, columns, uid
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import best_constants, column_loss, global_loss, row_loss
 from cspine.errors import InputError
-from cspine.networks.checkpoints import read_description
+from cspine.networks.checkpoints import MODEL, read_description
 from cspine.training import classify
 from cspine.training.classify import OOF, ClassifierJob, predict, train_fold
 from cspine.training.distributed import Place
-from cspine.training.loop import MODEL
 from cspine.training.runs import (
     CLASSIFIER,
     checkpoints,

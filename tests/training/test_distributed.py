@@ -11,10 +11,10 @@ from training import ranks
 from training.necks import columns
 
 from cspine.competition.metric import global_loss
+from cspine.networks.checkpoints import MODEL
 from cspine.training import classify
 from cspine.training.classify import OOF, ClassifierJob, predict
 from cspine.training.distributed import Place, joined
-from cspine.training.loop import MODEL
 from cspine.training.runs import CLASSIFIER, fold_folder, load_classifier
 
 SRC = Path(__file__).parents[2] / "src"

@@ -15,9 +15,9 @@ from training import tiny
 from training.tiny import ALONE, SETTINGS, make_task
 
 from cspine.errors import InputError
-from cspine.networks.checkpoints import load_weights, read_description
+from cspine.networks.checkpoints import MODEL, load_weights, read_description
 from cspine.training import loop
-from cspine.training.loop import MODEL, Fit, fit
+from cspine.training.loop import Fit, fit
 
 SRC = Path(__file__).parents[2] / "src"
 TESTS = Path(__file__).parents[1]

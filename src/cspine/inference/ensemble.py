@@ -11,12 +11,12 @@ from pydantic.dataclasses import dataclass as checked
 from cspine import storage
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.errors import InputError
+from cspine.networks.checkpoints import MODEL
 from cspine.networks.classifier import Classifier, study_logits
 from cspine.networks.locator import Locator, label_map
 from cspine.networks.precision import best_device, fast_precision
 from cspine.scans.column import Column
 from cspine.scans.stacks import study_stacks
-from cspine.training.loop import MODEL
 from cspine.training.presets import Preset
 from cspine.training.runs import (
     CLASSIFIER,

@@ -12,13 +12,13 @@ from cspine import storage
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import column_loss, global_loss, row_loss
 from cspine.errors import InputError
-from cspine.networks.checkpoints import load_weights
+from cspine.networks.checkpoints import MODEL, load_weights
 from cspine.networks.classifier import Classifier, SliceNet, study_logits
 from cspine.networks.precision import fast_precision
 from cspine.scans.cache import StudyStore
 from cspine.training.datasets import ColumnDataset, VertebraDataset
 from cspine.training.distributed import Place
-from cspine.training.loop import MODEL, Task, fit
+from cspine.training.loop import Task, fit
 from cspine.training.losses import competition_loss, slice_loss
 from cspine.training.presets import Preset
 from cspine.training.runs import CLASSIFIER, ENCODER, MADE_BY, describe, fold_folder, load_classifier

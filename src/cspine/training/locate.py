@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from cspine import stage
 from cspine.errors import InputError
+from cspine.networks.checkpoints import MODEL
 from cspine.networks.locator import Locator, label_map
 from cspine.networks.precision import fast_precision
 from cspine.scans.cache import StudyStore
 from cspine.training.datasets import LocatorDataset
 from cspine.training.distributed import Place
-from cspine.training.loop import MODEL, Task, fit
+from cspine.training.loop import Task, fit
 from cspine.training.losses import locator_loss
 from cspine.training.presets import Preset
 from cspine.training.runs import LOCATOR, MADE_BY, describe, fold_folder, load_locator

@@ -26,14 +26,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cspine import stage, storage
 from cspine.errors import InputError
-from cspine.networks.checkpoints import check_settings, read_description, save_weights
+from cspine.networks.checkpoints import MODEL, check_settings, read_description, save_weights
 from cspine.networks.precision import fast_precision
 from cspine.training.datasets import EpochSampler
 from cspine.training.distributed import Place
 from cspine.training.presets import FitSettings
-
-MODEL = "model.safetensors"
-"""The finished weights of a fold; while it trains, `best.safetensors` and `state.pt` stand in its folder."""
 
 
 @dataclass

@@ -9,10 +9,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from cspine.errors import InputError
-from cspine.networks.checkpoints import load_weights, read_description
+from cspine.networks.checkpoints import MODEL, load_weights, read_description
 from cspine.networks.classifier import Classifier
 from cspine.networks.locator import Locator
-from cspine.training.loop import MODEL
 from cspine.training.presets import Preset, what_matters
 
 LOCATOR, ENCODER, CLASSIFIER = "locator", "encoder", "classifier"

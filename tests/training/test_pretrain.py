@@ -1,0 +1,74 @@
+"""The encoder's training on single annotated slices, before the whole classifier's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from training.necks import CLASSIFY, columns
+
+from cspine.errors import InputError
+from cspine.networks.checkpoints import MODEL, read_description
+from cspine.training.classify import ClassifierJob, _make_classifier, pretrain_encoder
+from cspine.training.datasets import VertebraDataset
+from cspine.training.distributed import Place
+from cspine.training.presets import FitSettings
+from cspine.training.runs import ENCODER, fold_folder
+
+FIT = FitSettings(epochs=3, batch=4, learning_rate=3e-3, ema_decay=0.5, evaluate_every=1)
+
+
+def annotate(store, truth):
+    """Give every broken level boxes over its whole height."""
+    for uid, labels in truth.items():
+        arrays, meta = store.read(uid, mmap=False)
+        rows = [
+            (level + 1, height, 0, 0, 5, 5)
+            for level in np.flatnonzero(labels[:7])
+            for height in np.arange(meta["extents"][level][0], meta["extents"][level][1], 0.5)
+        ]
+        store.write(uid, {**arrays, "boxes": np.array(rows, float).reshape(-1, 6)}, meta)
+
+
+@pytest.fixture
+def job(tmp_path):
+    store, truth, folds = columns(tmp_path / "columns", 9)
+    preset = replace(CLASSIFY, encoder_fit=FIT)
+    return ClassifierJob(tmp_path / "run", store, truth, folds, preset, Place(0, 1, torch.device("cpu")))
+
+
+def test_half_of_the_vertebrae_are_fractured_and_the_others_change_with_the_epoch(job):
+    annotate(job.columns, job.truth)
+    studies = job.dataset(0, held_out=False)
+    vertebrae = VertebraDataset(studies)
+    broken = int(sum(labels[:7].sum() for labels in studies.truth))
+    assert len(vertebrae) == 2 * broken > 0
+    shown = [vertebrae[-1, 0, place]["slices"].numpy() for place in range(len(vertebrae))]
+    assert all(slices.max() == 1 for slices in shown[:broken])
+    assert all(slices.max() == 0 for slices in shown[broken:])
+    first, again, later = (vertebrae[epoch, 0, len(vertebrae) - 1]["images"] for epoch in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, later)
+
+
+def test_the_classifier_starts_from_the_encoder_that_was_trained(job):
+    annotate(job.columns, job.truth)
+    pretrain_encoder(job, 0, job.dataset(0, held_out=False), job.dataset(0, held_out=True))
+    checkpoint = fold_folder(job.run, ENCODER, 0) / MODEL
+    assert read_description(checkpoint, "make train")["kind"] == ENCODER
+    torch.manual_seed(1)
+    first = _make_classifier(job, 0)
+    torch.manual_seed(2)
+    second = _make_classifier(job, 0)
+    for one, two in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert not torch.equal(first.slice_head.weight, second.slice_head.weight)
+
+
+def test_without_boxes_it_says_so(job):
+    for uid in job.truth:
+        arrays, meta = job.columns.read(uid, mmap=False)
+        job.columns.write(uid, {**arrays, "boxes": np.zeros((0, 6))}, meta)
+    with pytest.raises(
+        InputError, match=r"encoder fold 0: 0 fractured vertebrae with boxes .*encoder_fit = None"
+    ):
+        pretrain_encoder(job, 0, job.dataset(0, held_out=False), job.dataset(0, held_out=True))
