@@ -8,7 +8,7 @@ from replica.settings import ReplicaSettings
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 0.1}, {"size": 1.2}, {"train": -1}, {"severity": (0.9, 0.1)}, {"severity": (0.0, 1.5)},
+    [{"size": 0.1}, {"size": 1.2}, {"train": -1}, {"severity": (0.9, 0.1)}, {"severity": (0.0, 2.5)},
      {"seed": -1}, {"mask_share": 2.0}, {"train": 0, "public": 0, "private": 0}],
 )  # fmt: skip
 def test_out_of_range_is_refused(tmp_path, wrong):

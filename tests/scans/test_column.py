@@ -207,7 +207,12 @@ def test_a_box_goes_to_the_fractured_level_it_covers_most():
     only = np.zeros(7, bool)
     only[2] = True
     assert boxes_with_levels(box, labels, to_labels, only).tolist() == [[3, z, top, left, bottom, right]]
-    assert len(boxes_with_levels(box, labels, to_labels, np.arange(7) == 3)) == 0  # C4 is the broken one
+    two = np.isin(np.arange(7), (2, 6))
+    assert boxes_with_levels(box, labels, to_labels, two)[0, 0] == 3
+    others = np.isin(np.arange(7), (5, 6))
+    assert len(boxes_with_levels(box, labels, to_labels, others)) == 0  # C6 and C7 are the broken ones
+    alone = np.arange(7) == 3
+    assert boxes_with_levels(box, labels, to_labels, alone)[0, 0] == 4  # only C4 is broken: it must be there
     assert len(boxes_with_levels(np.array([[z, -90, -90, -40, -40]]), labels, to_labels, ~only | only)) == 0
     assert boxes_with_levels(np.zeros((0, 5)), labels, to_labels, only).shape == (0, 6)
 
