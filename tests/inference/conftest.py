@@ -1,6 +1,5 @@
 """A small replica, a run of two folds that nobody trained, and a competition made of broken studies."""
 
-import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,17 +31,7 @@ TINY = replace(
         encoder="test_resnet", pretrained=False, hidden=8, context_layers=1, dropout=0.0
     ),
 )
-CALIBRATED = Calibration(1.25, -0.5, 0.75, 0.25, tuple(0.1 + 0.05 * level for level in range(8)))
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """The nets here are so small that threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
-    yield
-    torch.set_num_threads(before)
+CALIBRATED = Calibration(1.25, 0.75, (-0.5,) * 7 + (0.25,), tuple(0.1 + 0.05 * level for level in range(8)))
 
 
 @pytest.fixture(scope="session")
@@ -85,17 +74,18 @@ def by_height(settings: LocatorSettings) -> Locator:
     return locator
 
 
-def write_run(run: Path, make_locator=by_height, preset=TINY, folds: int = 2) -> Path:
-    """Write a whole run with a fixed seed."""
+def write_run(run: Path, make_locator=by_height, preset=TINY, folds=None) -> Path:
+    """Write a whole run with a fixed seed; folds: its split."""
     torch.manual_seed(5)
-    for fold in range(folds):
+    folds = folds or FOLDS
+    for fold in range(max(folds.values()) + 1):
         models = {
             LOCATOR: make_locator(preset.locator),
             CLASSIFIER: Classifier(preset.classifier, preset.stacks.channels),
         }
         for kind, model in models.items():
             path = fold_folder(run, kind, fold) / MODEL
-            save_weights(path, model.state_dict(), describe(kind, fold, preset, FOLDS))
+            save_weights(path, model.state_dict(), describe(kind, fold, preset, folds))
     storage.write_json(run / CALIBRATION, asdict(CALIBRATED))
     return run
 

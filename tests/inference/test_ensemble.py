@@ -9,10 +9,12 @@ from hand_made import column
 
 from cspine.errors import InputError
 from cspine.inference.ensemble import CALIBRATION, Calibration, Ensemble
-from cspine.networks.checkpoints import MODEL, save_weights
+from cspine.networks.checkpoints import MODEL, read_description, save_weights
 from cspine.training.runs import CLASSIFIER, LOCATOR, fold_folder
 
 CPU = torch.device("cpu")
+WHOLE = {"level_slope": 1, "overall_slope": 1, "biases": [0.0] * 8, "constants": [0.5] * 8}
+"""A calibration as its file has it."""
 
 
 def test_all_folds_are_loaded_and_asked(run, make):
@@ -72,6 +74,32 @@ def test_a_missing_fold_is_refused(own_run, kind, fold):
     assert str(name) in str(error.value) and "make " in str(error.value)
 
 
+def test_the_same_last_fold_missing_from_both_networks_is_noticed(own_run):
+    for kind in (LOCATOR, CLASSIFIER):
+        (fold_folder(own_run, kind, 1) / MODEL).unlink()
+    with pytest.raises(InputError, match="the run has 2 folds; `make locate`"):
+        Ensemble.load(own_run, CPU)
+
+
+@pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
+def test_a_fold_of_another_split_is_refused(own_run, make, tmp_path, kind):
+    other = make.write_run(tmp_path / "other", folds={"1.2.1": 1, "1.2.2": 0})
+    name = fold_folder(own_run, kind, 1) / MODEL
+    shutil.copy(fold_folder(other, kind, 1) / MODEL, name)
+    with pytest.raises(InputError, match="another split") as error:
+        Ensemble.load(own_run, CPU)
+    assert str(name) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
+def test_a_fold_in_another_ones_place_is_refused(own_run, kind):
+    name = fold_folder(own_run, kind, 1) / MODEL
+    shutil.copy(fold_folder(own_run, kind, 0) / MODEL, name)
+    with pytest.raises(InputError, match="this is fold 0") as error:
+        Ensemble.load(own_run, CPU)
+    assert str(name) in str(error.value)
+
+
 def test_a_run_without_any_model_says_what_makes_them(tmp_path):
     with pytest.raises(InputError, match="make locate"):
         Ensemble.load(tmp_path, CPU)
@@ -94,9 +122,7 @@ def test_a_classifier_in_a_locators_place_is_refused(own_run):
 
 def test_weights_of_another_shape_are_refused(own_run, make):
     name = fold_folder(own_run, LOCATOR, 0) / MODEL
-    description = json.loads(json.dumps({"kind": LOCATOR, "preset": {"locator": {
-        "spacing_mm": 4.0, "channels": [2, 2], "crop_vox": [16, 16, 16]}}}))  # fmt: skip
-    save_weights(name, {"a": torch.zeros(3)}, description)
+    save_weights(name, {"a": torch.zeros(3)}, read_description(name, "make locate"))
     with pytest.raises(InputError, match="do not fit") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)
@@ -108,8 +134,9 @@ def test_weights_of_another_shape_are_refused(own_run, make):
         None,
         "{",
         '{"level_slope": 1}',
-        '{"level_slope": 1, "level_bias": 0, "overall_slope": 1, "overall_bias": 0, "constants": [0.5]}',
-        '{"level_slope": "steep", "level_bias": 0, "overall_slope": 1, "overall_bias": 0, "constants": [0.5]}',
+        json.dumps({**WHOLE, "constants": [0.5]}),
+        json.dumps({**WHOLE, "biases": [0.0] * 7}),
+        json.dumps({**WHOLE, "level_slope": "steep"}),
         "[1, 2]",
     ],
 )
@@ -124,13 +151,14 @@ def test_a_broken_calibration_names_its_file(own_run, content):
 
 
 def test_calibration_is_its_formula():
-    calibration = Calibration(2.0, -1.0, 0.5, 0.25, (0.5,) * 8)
+    biases = tuple(np.linspace(-1, 1, 8))
+    calibration = Calibration(2.0, 0.5, biases, (0.5,) * 8)
     logits = np.linspace(-3, 3, 16).reshape(2, 8)
     values = calibration.apply(logits)
     for study in range(2):
         for level in range(8):
-            slope, bias = (2.0, -1.0) if level < 7 else (0.5, 0.25)
-            expected = 1 / (1 + np.exp(-(slope * logits[study, level] + bias)))
+            slope = 2.0 if level < 7 else 0.5
+            expected = 1 / (1 + np.exp(-(slope * logits[study, level] + biases[level])))
             assert values[study, level] == pytest.approx(expected, rel=1e-12)
     assert np.isfinite(calibration.apply(np.full(8, 1e30))).all()
     assert np.isfinite(calibration.apply(np.full(8, -1e30))).all()

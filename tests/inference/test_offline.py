@@ -1,15 +1,18 @@
 import json
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.errors import InputError
 from cspine.inference.offline import GUARD, run_kernel
+from cspine.networks.checkpoints import MODEL, read_description, save_weights
 
 SCRIPT = Path(__file__).resolve().parents[2] / "kernels" / "inference" / "inference.py"
 COUNTING = """
@@ -53,6 +56,8 @@ def test_the_guard_refuses_every_connection(tmp_path):
         ("socket.socket().connect(('127.0.0.1', 9))", True),
         ("socket.socket(socket.AF_INET6).connect(('::1', 9))", True),
         ("socket.getaddrinfo('localhost', 80)", True),
+        ("socket.gethostbyname('localhost')", True),
+        ("socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))", True),
         ("socket.socket(socket.AF_UNIX).connect('/no/such/socket')", False),
     ],
 )
@@ -76,6 +81,7 @@ def test_the_kernel_as_kaggle_runs_it(competition, studies, run, tmp_path):
 
 
 def test_an_up_to_date_submission_is_kept_and_a_new_model_runs_again(competition, own_run, tmp_path):
+    competition = shutil.copytree(competition, tmp_path / "competition")
     script = tmp_path / "script.py"
     script.write_text(COUNTING)
     out = tmp_path / "out"
@@ -87,14 +93,16 @@ def test_an_up_to_date_submission_is_kept_and_a_new_model_runs_again(competition
 
     assert runs() == 1
     assert runs() == 1
-    model = own_run / "classifier" / "fold1" / "model.safetensors"
-    model.write_bytes((own_run / "classifier" / "fold0" / "model.safetensors").read_bytes())
+    model, other = (own_run / "classifier" / f"fold{fold}" / MODEL for fold in (1, 0))
+    save_weights(model, load_file(other), read_description(model, "make train"))
     assert runs() == 2
     assert runs() == 2
     script.write_text(COUNTING + "\n")
     assert runs() == 3
     (out / "submission.csv").unlink()
     assert runs() == 4
+    next((competition / "test_images").rglob("*.dcm")).unlink()
+    assert runs() == 5
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from training.necks import CLASSIFY, columns
 
 from cspine.errors import InputError
 from cspine.networks.checkpoints import MODEL, read_description
-from cspine.training.classify import ClassifierJob, _make_classifier, pretrain_encoder
+from cspine.training.classify import ClassifierJob, _make_classifier, pretrain_encoder, train_fold
 from cspine.training.datasets import VertebraDataset
 from cspine.training.distributed import Place
 from cspine.training.presets import FitSettings
-from cspine.training.runs import ENCODER, fold_folder
+from cspine.training.runs import CLASSIFIER, ENCODER, fold_folder
 
 FIT = FitSettings(epochs=3, batch=4, learning_rate=3e-3, ema_decay=0.5, evaluate_every=1)
 
@@ -62,6 +62,18 @@ def test_the_classifier_starts_from_the_encoder_that_was_trained(job):
     for one, two in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(one, two)
     assert not torch.equal(first.slice_head.weight, second.slice_head.weight)
+
+
+def test_a_kill_between_the_encoder_and_the_classifier_changes_no_weight(job, tmp_path):
+    annotate(job.columns, job.truth)
+    train_fold(job, 0)
+    killed = replace(job, run=tmp_path / "killed")
+    pretrain_encoder(killed, 0, killed.dataset(0, held_out=False), killed.dataset(0, held_out=True))
+    torch.manual_seed(99)  # a new process has drawn other numbers
+    train_fold(killed, 0)
+    for kind in (ENCODER, CLASSIFIER):
+        one, two = ((fold_folder(run, kind, 0) / MODEL).read_bytes() for run in (job.run, killed.run))
+        assert one == two
 
 
 def test_without_boxes_it_says_so(job):

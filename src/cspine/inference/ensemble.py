@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
+from scipy.special import expit
 
 from cspine import storage
-from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.errors import InputError
 from cspine.networks.checkpoints import MODEL
 from cspine.networks.classifier import Classifier, study_logits
@@ -23,6 +24,7 @@ from cspine.training.runs import (
     LOCATOR,
     MADE_BY,
     checkpoints,
+    described,
     fold_folder,
     load_classifier,
     load_locator,
@@ -36,22 +38,21 @@ CALIBRATION = "calibration.json"
 class Calibration:
     """From the logits of the ensemble to the values that are submitted.
 
-    value = sigmoid(slope * logit + bias), one slope and bias for the seven levels and one for
-    patient_overall; `constants` (8,) are submitted for a study that could not be predicted.
+    value = sigmoid(slope * logit + bias). C1 to C7 share one slope, patient_overall has its own; each of the
+    eight has its own bias, since they differ in how often they are broken. `constants` (8,) are submitted for
+    a study that could not be predicted.
     """
 
     level_slope: float
-    level_bias: float
     overall_slope: float
-    overall_bias: float
+    biases: tuple[float, ...]
     constants: tuple[float, ...]
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """logits (..., 8) -> values to submit, float64 (..., 8)."""
         logits = np.asarray(logits, dtype=np.float64)
-        slope = np.array([self.level_slope] * 7 + [self.overall_slope])
-        bias = np.array([self.level_bias] * 7 + [self.overall_bias])
-        return 1 / (1 + np.exp(-np.clip(slope * logits + bias, -60, 60)))
+        slopes = np.array([self.level_slope] * len(LEVELS) + [self.overall_slope])
+        return expit(slopes * logits + np.array(self.biases))
 
     @classmethod
     def load(cls, run: Path) -> "Calibration":
@@ -62,26 +63,40 @@ class Calibration:
             found = TypeAdapter(cls).validate_python(content)
         except ValidationError as error:
             raise InputError(f"{path}: not a calibration ({error}); `make cv` makes it") from error
-        if len(found.constants) != len(PREDICTION_TYPES):
-            raise InputError(
-                f"{path}: {len(found.constants)} constants, expected {len(PREDICTION_TYPES)}; run `make cv`"
-            )
+        for name, numbers in (("biases", found.biases), ("constants", found.constants)):
+            if len(numbers) != len(PREDICTION_TYPES):
+                raise InputError(
+                    f"{path}: {len(numbers)} {name}, expected {len(PREDICTION_TYPES)}; `make cv` makes it anew"
+                )
         return found
 
 
 def models_of(run: Path) -> tuple[list[Path], list[Path]]:
-    """Checkpoints of a run's locators and classifiers. Raises InputError if a fold is missing of either."""
-    locators, classifiers = checkpoints(run, LOCATOR), checkpoints(run, CLASSIFIER)
-    names = {path.parent.name for path in locators + classifiers}
-    last = max(int(name[4:]) for name in names)
-    for kind, paths in ((LOCATOR, locators), (CLASSIFIER, classifiers)):
-        for fold in range(last + 1):
+    """Checkpoints of a run's locators and classifiers, by fold.
+
+    Raises InputError if a fold of the split is missing of either, or if two of them come from different splits.
+    """
+    found = {kind: checkpoints(run, kind) for kind in (LOCATOR, CLASSIFIER)}
+    first = described(found[LOCATOR][0], LOCATOR)
+    for kind, paths in found.items():
+        for fold in range(first.folds):
             path = fold_folder(run, kind, fold) / MODEL
             if path not in paths:
                 raise InputError(
-                    f"{path}: no such checkpoint, but the run goes up to fold {last}; `{MADE_BY[kind]}` makes it"
+                    f"{path}: no such checkpoint, but the run has {first.folds} folds; `{MADE_BY[kind]}` makes it"
                 )
-    return locators, classifiers
+        for path in paths:
+            one = described(path, kind)
+            if (one.split, one.folds) != (first.split, first.folds):
+                raise InputError(
+                    f"{path}: trained on another split of the studies than {found[LOCATOR][0]}; use one RUN for one "
+                    f"folds.csv, or delete it and run `{MADE_BY[kind]}`"
+                )
+            if path.parent != fold_folder(run, kind, one.fold):
+                raise InputError(
+                    f"{path}: this is fold {one.fold} in another's place; delete it and run `{MADE_BY[kind]}`"
+                )
+    return found[LOCATOR], found[CLASSIFIER]
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,19 @@ GUARD = '''"""Stands in for Kaggle's switched-off internet: no process of the ke
 import sys
 
 
+# audit event -> which of its arguments is an address
+OUTWARD = {
+    "socket.connect": 1,
+    "socket.sendto": 1,
+    "socket.sendmsg": 1,
+    "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0,
+}
+
+
 def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo"):
-        address = arguments[1] if event == "socket.connect" else arguments[0]
+    if event in OUTWARD:
+        address = arguments[OUTWARD[event]]
         if isinstance(address, (tuple, str)) and not (isinstance(address, str) and address.startswith("/")):
             raise PermissionError(f"no network in this kernel: {event} {address!r}")
 
@@ -35,14 +45,14 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
     """Lay out Kaggle's folders in `out`, run the kernel's script there, check what it left.
 
     competition: the folder with sample_submission.csv and test_images. run: the models. script: the kernel's
-    code file. Returns the path of the checked submission.csv. Nothing is run if models, code and sample are
-    those of the submission that is there. Raises InputError if the kernel fails or its file is not valid.
+    code file. Returns the path of the checked submission.csv. Nothing is run if models, code, sample and scans
+    are those of the submission that is there. Raises InputError if the kernel fails or its file is not valid.
     """
     sample = read_sample(competition)
     inputs, working = out / "kaggle" / "input", out / "kaggle" / "working"
     bundle = inputs / "datasets" / "owner" / "cspine-bundle"
     files = assemble(run, bundle)
-    stamp = _fingerprint([*files, script, Path(competition) / "sample_submission.csv"], bundle)
+    stamp = _fingerprint([*files, script, Path(competition) / "sample_submission.csv"], bundle, competition)
     result, state = out / "submission.csv", out / "submission.json"
     if result.is_file() and state.is_file() and storage.read_json(state)["made_from"] == stamp:
         check(read_submission(result), sample, result)
@@ -84,10 +94,14 @@ def _run(script: Path, inputs: Path, working: Path, guard: Path) -> None:
         )
 
 
-def _fingerprint(files: list[Path], root: Path) -> str:
-    """SHA-256 over names and contents."""
+def _fingerprint(files: list[Path], root: Path, competition: Path) -> str:
+    """SHA-256 over names and contents of files, and over the scans' names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(str(path.relative_to(root) if path.is_relative_to(root) else path.name).encode())
         digest.update(path.read_bytes())
+    for folder, _, names in sorted(os.walk(Path(competition) / "test_images", followlinks=True)):
+        for name in sorted(names):
+            state = os.stat(os.path.join(folder, name))
+            digest.update(f"{folder}/{name} {state.st_size} {state.st_mtime_ns}".encode())
     return digest.hexdigest()

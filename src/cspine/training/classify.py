@@ -55,7 +55,6 @@ def train_fold(job: ClassifierJob, fold: int) -> None:
     """Train one fold and write its held-out logits."""
     held_out = job.dataset(fold, held_out=True)
     seed = job.preset.seed * 100 + fold
-    torch.manual_seed(seed)
     folder = fold_folder(job.run, CLASSIFIER, fold)
     if job.place.leads and not (folder / MODEL).is_file():
         (folder / OOF).unlink(missing_ok=True)  # logits of a model that was deleted

@@ -50,7 +50,6 @@ def train_fold(job: LocatorJob, fold: int) -> None:
             f"locator fold {fold}: {len(others)} studies with a mask to learn from and {len(held_out)} to be "
             "judged on; expected at least 1 each; prepare more studies with masks, or split into fewer folds"
         )
-    torch.manual_seed(job.preset.seed * 100 + fold)
     fit(
         Task(
             name=f"locator {fold}",

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
 
 from cspine.errors import InputError
 from cspine.networks.checkpoints import MODEL, load_weights, read_description
@@ -24,12 +25,15 @@ def fold_folder(run: Path, kind: str, fold: int) -> Path:
 
 
 def describe(kind: str, fold: int, preset: Preset, folds: dict[str, int]) -> dict[str, Any]:
-    """What a checkpoint says of itself: its settings (for a locator those that shape it) and the split."""
+    """What a checkpoint says of itself: its settings (for a locator those that shape it) and the split.
+
+    folds: study -> fold, the whole split, of which the checkpoint keeps the number of folds and a hash.
+    """
     settings = what_matters(preset)
     if kind == LOCATOR:
         settings = {key: settings[key] for key in ("seed", "locator", "locator_fit")}
     split = hashlib.sha256(repr(sorted(folds.items())).encode()).hexdigest()[:16]
-    return {"kind": kind, "fold": fold, "split": split, "preset": settings}
+    return {"kind": kind, "fold": fold, "folds": max(folds.values()) + 1, "split": split, "preset": settings}
 
 
 def checkpoints(run: Path, kind: str) -> list[Path]:
@@ -42,17 +46,35 @@ def checkpoints(run: Path, kind: str) -> list[Path]:
     return found
 
 
-def preset_of(path: Path, kind: str) -> Preset:
-    """The preset inside a checkpoint. Raises InputError if the file is not of this kind."""
-    description = read_description(path, MADE_BY[kind])
+@checked(frozen=True)
+class Described:
+    """What `describe` stored in a checkpoint, read back."""
+
+    kind: str
+    fold: int
+    folds: int
+    """How many folds the split has."""
+    split: str
+    """A hash of the split."""
+    preset: Preset
+
+
+def described(path: Path, kind: str) -> Described:
+    """What a checkpoint says of itself. Raises InputError if the file is not of this kind."""
     try:
-        if description["kind"] != kind:
-            raise InputError(f"{path}: a {description['kind']}, expected a {kind}")
-        return TypeAdapter(Preset).validate_python(description["preset"])
-    except (KeyError, ValidationError) as error:
+        found = TypeAdapter(Described).validate_python(read_description(path, MADE_BY[kind]))
+    except ValidationError as error:
         raise InputError(
             f"{path}: its settings are not of this version ({error}); train again with `{MADE_BY[kind]}`"
         ) from error
+    if found.kind != kind:
+        raise InputError(f"{path}: a {found.kind}, expected a {kind}; `{MADE_BY[kind]}` makes one")
+    return found
+
+
+def preset_of(path: Path, kind: str) -> Preset:
+    """The preset inside a checkpoint. Raises InputError if the file is not of this kind."""
+    return described(path, kind).preset
 
 
 def load_locator(path: Path, device: torch.device) -> Locator:

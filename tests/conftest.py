@@ -1,11 +1,14 @@
+import os
+
 import pytest
 import torch
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """The nets here are so small that threads only wait for each other."""
+    """The nets of the tests are so small that threads only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
     yield
     torch.set_num_threads(before)
