@@ -42,23 +42,23 @@ def test_the_locators_label_bone_by_height(run):
     assert (labels[:, 0, 0] == 0).all()
 
 
-@pytest.mark.parametrize("part", [{"seed": 9}, {"stacks": "other"}], ids=["another seed", "other stacks"])
-def test_a_classifier_of_other_settings_is_refused(own_run, make, tmp_path, part):
-    if "stacks" in part:
-        part = {"stacks": replace(make.preset.stacks, slices=4)}
-    other = make.write_run(tmp_path / "other", preset=replace(make.preset, **part))
-    name = fold_folder(own_run, CLASSIFIER, 1) / MODEL
-    shutil.copy(fold_folder(other, CLASSIFIER, 1) / MODEL, name)
-    with pytest.raises(InputError, match="other settings") as error:
-        Ensemble.load(own_run, CPU)
-    assert str(name) in str(error.value)
-
-
-def test_a_locator_of_other_settings_is_refused(own_run, make, tmp_path):
-    preset = replace(make.preset, locator=replace(make.preset.locator, spacing_mm=5.0))
-    other = make.write_run(tmp_path / "other", preset=preset)
-    name = fold_folder(own_run, LOCATOR, 0) / MODEL
-    shutil.copy(fold_folder(other, LOCATOR, 0) / MODEL, name)
+@pytest.mark.parametrize(
+    ("kind", "fold", "part"),
+    [
+        (CLASSIFIER, 1, {"seed": 9}),
+        (CLASSIFIER, 1, {"stacks": {"slices": 4}}),
+        (LOCATOR, 0, {"locator": {"spacing_mm": 5.0}}),
+    ],
+    ids=["another seed", "other stacks", "another spacing"],
+)
+def test_a_network_of_other_settings_is_refused(own_run, make, tmp_path, kind, fold, part):
+    changes = {
+        name: replace(getattr(make.preset, name), **value) if isinstance(value, dict) else value
+        for name, value in part.items()
+    }
+    other = make.write_run(tmp_path / "other", preset=replace(make.preset, **changes))
+    name = fold_folder(own_run, kind, fold) / MODEL
+    shutil.copy(fold_folder(other, kind, fold) / MODEL, name)
     with pytest.raises(InputError, match="other settings") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_study_is_labelled_by_the_fold_that_never_saw_it(trained, tmp_path, mo
 def test_only_what_is_missing_is_labelled(trained):
     job, labels = trained
     assert label_studies(job, labels) == 0
-    labels.remove(uid(3))
+    shutil.rmtree(labels.folder / uid(3))
     assert label_studies(job, labels) == 1 and labels.has(uid(3))
 
 

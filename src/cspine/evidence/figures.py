@@ -88,11 +88,12 @@ def _bars(axes: Axes, probability: np.ndarray, truth: np.ndarray | None) -> None
     axes.barh(np.arange(8), probability, color=colours)
     axes.set_yticks(np.arange(8), [*LEVELS, "overall"])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, 1.25)  # room for the figure beside the longest bar
+    axes.set_xticks([0, 0.5, 1])
     axes.set_xlabel("probability of a fracture")
     axes.set_title("red: fractured" if truth is not None else "", fontsize=9)
     for row, value in enumerate(probability):
-        axes.text(min(value + 0.03, 0.7), row, f"{value:.2f}", va="center", fontsize=8)
+        axes.text(value + 0.03, row, f"{value:.2f}", va="center", fontsize=8)
 
 
 def _axial(axes: Axes, column: Column, level: int, probability: float, truth: np.ndarray | None) -> None:

@@ -16,7 +16,7 @@ from cspine.networks.checkpoints import MODEL, load_weights
 from cspine.networks.classifier import Classifier, SliceNet, study_logits
 from cspine.networks.precision import fast_precision
 from cspine.scans.cache import StudyStore
-from cspine.training.datasets import ColumnDataset, VertebraDataset
+from cspine.training.datasets import ColumnDataset, VertebraDataset, start_worker
 from cspine.training.distributed import Place
 from cspine.training.loop import Task, fit
 from cspine.training.losses import competition_loss, slice_loss
@@ -168,6 +168,7 @@ def predict(model: Classifier, dataset: ColumnDataset, job: ClassifierJob) -> np
         batch_size=batch,
         sampler=[(-1, 0, number) for number in mine],
         num_workers=job.preset.classifier_fit.workers,
+        worker_init_fn=start_worker,
     )
     for part in loader:
         found = study_logits(

@@ -1,8 +1,10 @@
 """Training samples from the cache. A sample is drawn from (seed, epoch, repeat, study) and nothing else."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,11 @@ from cspine.training.presets import Preset
 
 Key = tuple[int, int, int]
 """(epoch, repeat, number of the study); epoch -1 asks for the sample without variation."""
+
+
+def start_worker(_: int) -> None:
+    """What a DataLoader's worker process does first: one thread each, torch sees to its own."""
+    cv2.setNumThreads(1)
 
 
 class EpochSampler(Sampler[Key]):
@@ -129,12 +136,17 @@ class LocatorDataset(Dataset):
     """Small volumes with their masks."""
 
     def __init__(self, store: StudyStore, uids: list[str], preset: Preset, size: tuple[int, int, int]):
-        self.uids, self.preset, self.size = uids, preset, size
-        self.volumes: list[tuple[Tensor, Tensor]] = []
-        for uid in uids:
-            arrays, _ = store.read(uid)
+        self.store, self.uids, self.preset, self.size = store, uids, preset, size
+
+    @cached_property
+    def volumes(self) -> list[tuple[Tensor, Tensor]]:
+        """All of them, kept in memory; read when the first sample is asked for, so never by a finished fold."""
+        volumes = []
+        for uid in self.uids:
+            arrays, _ = self.store.read(uid)
             labels = torch.from_numpy(np.array(arrays["labels"]))
-            self.volumes.append((locator_input(arrays["volume"], preset.locator), labels))
+            volumes.append((locator_input(arrays["volume"], self.preset.locator), labels))
+        return volumes
 
     def __len__(self) -> int:
         return len(self.uids)

@@ -28,7 +28,7 @@ from cspine import stage, storage
 from cspine.errors import InputError
 from cspine.networks.checkpoints import MODEL, check_settings, read_description, save_weights
 from cspine.networks.precision import fast_precision
-from cspine.training.datasets import EpochSampler
+from cspine.training.datasets import EpochSampler, start_worker
 from cspine.training.distributed import Place
 from cspine.training.presets import FitSettings
 
@@ -82,6 +82,7 @@ class Fit:
             batch_size=settings.batch,
             sampler=self.sampler,
             num_workers=settings.workers,
+            worker_init_fn=start_worker,
             persistent_workers=settings.workers > 0,
             pin_memory=self.device.type == "cuda",
         )

@@ -75,6 +75,16 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
+    # Every stage within a minute on a dozen small studies: is everything in its place? It learns nothing.
+    "smoke": Preset(
+        column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
+        stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
+        locator=LocatorSettings(spacing_mm=5.0, channels=(4, 8), stem_stride=2, crop_vox=(32, 24, 24)),
+        classifier=ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=8, context_layers=1),
+        locator_fit=FitSettings(epochs=2, batch=1, learning_rate=5e-3, ema_decay=0.5),
+        encoder_fit=FitSettings(epochs=2, batch=4, learning_rate=2e-3, ema_decay=0.5),
+        classifier_fit=FitSettings(epochs=2, batch=2, learning_rate=1e-3, ema_decay=0.5),
+    ),
     # Minutes on two CPU cores with a small replica: everything runs, nothing is tuned for the leaderboard.
     "demo": Preset(
         column=ColumnSettings(spacing_mm=(1.0, 1.0, 1.0)),
