@@ -26,7 +26,7 @@ EXTRA  ?=
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## make .venv with the versions of Kaggle's image
 
@@ -84,11 +84,14 @@ DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo P
 
 demo: $(READY)  ## the whole line on a small synthetic competition, without a GPU
 	$(MAKE) --no-print-directory replica RAW=data/raw/demo \
-	  EXTRA="--train 288 --public 24 --private 56 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
+	  EXTRA="--train 288 --public 24 --private 72 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
 	$(MAKE) --no-print-directory describe split prepare locate columns train cv submission $(DEMO)
 	$(MAKE) --no-print-directory score $(DEMO) SUBMISSION=data/submissions/demo/submission.csv \
 	  SOLUTION=data/raw/demo/solution.csv EXTRA="--minimum-gain-percent 10"
 	$(MAKE) --no-print-directory report $(DEMO)
+
+bench-scans: $(READY)  ## measure prepare against the published loop and the raw decoder
+	$(PY) benchmarks/bench_scans.py $(EXTRA)
 
 test: $(READY)  ## run the tests
 	$(PY) -m pytest -q
@@ -101,4 +104,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica describe split prepare locate columns train cv submission score report predict wheels push demo test lint format
+.PHONY: help setup replica describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans test lint format

@@ -22,7 +22,7 @@ class Settings:
     run: Path = Path("data/runs/t4")
     """The folder for the checkpoints."""
     preset: str = "t4"
-    """Settings by name: demo, t4 or h200."""
+    """Settings by name: smoke, demo, t4 or h200."""
 
 
 def main(settings: Settings) -> None:

@@ -39,7 +39,7 @@ class Settings:
     run: Path = Path("data/runs/t4")
     """The run; report.html is written there."""
     preset: str = "t4"
-    """Settings by name: demo, t4 or h200."""
+    """Settings by name: smoke, demo, t4 or h200."""
     submission: Path | None = None
     """The folder that submission.py wrote, for what the kernel noted."""
     studies: Annotated[int, Field(ge=1, le=50)] = 4

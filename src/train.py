@@ -29,7 +29,7 @@ class Settings:
     run: Path = Path("data/runs/t4")
     """The folder for checkpoints and out-of-fold logits."""
     preset: str = "t4"
-    """Settings by name: demo, t4 or h200."""
+    """Settings by name: smoke, demo, t4 or h200."""
     fold: str = "all"
     """One fold by its number, or all of them."""
     pretrained: bool = True

@@ -16,7 +16,7 @@ NEEDS = ("# needs Kaggle credentials", "# needs the real data", "# needs the net
 
 def targets() -> set[str]:
     """Every target of the Makefile."""
-    return set(re.findall(r"^([a-z]+):", (HOUSE / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (HOUSE / "Makefile").read_text(), re.MULTILINE))
 
 
 def text_of(page: str) -> str:
@@ -43,13 +43,13 @@ def tree() -> dict[str, str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_make_target_that_a_page_names_exists(page):
-    named = set(re.findall(r"(?:`|^|\s{2})make ([a-z]+)", text_of(page), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|\s{2})make ([a-z-]+)", text_of(page), re.MULTILINE))
     assert named, f"{page} names no target"
     assert named <= targets()
 
 
 def test_every_target_is_named_in_the_readme():
-    words = set(re.findall(r"[a-z]+", text_of("README.md") + text_of("CONTRIBUTING.md")))
+    words = set(re.findall(r"[a-z-]+", text_of("README.md") + text_of("CONTRIBUTING.md")))
     assert targets() - words == set()
 
 
@@ -81,8 +81,8 @@ def test_the_rest_of_the_tree_exists_and_has_comments():
 def test_every_command_runs_in_ci_or_says_what_it_needs():
     """Targets that .ci/run calls, and those that these call in turn, are run; all others need a mark."""
     makefile = (HOUSE / "Makefile").read_text()
-    recipes = dict(re.findall(r"^([a-z]+):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
-    run = set(re.findall(r"^make ([a-z]+)", (HOUSE / ".ci" / "run").read_text(), re.MULTILINE))
+    recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
+    run = set(re.findall(r"^make ([a-z-]+)", (HOUSE / ".ci" / "run").read_text(), re.MULTILINE))
     for target in list(run):
         for line in re.findall(r"\$\(MAKE\) (.*)", recipes[target]):
             run |= targets() & set(line.split())

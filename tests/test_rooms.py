@@ -12,6 +12,8 @@ HOMES = {
     "dicomsdl": {"scans"},
     "gdcm": {"replica"},
     "nibabel": {"scans", "replica"},
+    "pebble": {"scans"},
+    "distributed": {"scans"},
     "timm": {"networks", "training"},
     "matplotlib": {"evidence", "replica"},
     "albumentations": {"training"},

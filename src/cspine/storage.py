@@ -1,9 +1,12 @@
 """Files that are either whole or absent, and folders that one process at a time may change."""
 
+import errno
 import fcntl
 import io
 import json
 import os
+import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +18,52 @@ import pandas as pd
 
 from cspine.errors import InputError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class NoRoom(InputError):
+    """A disk is full. Every further file would meet the same, so this ends a run."""
+
+
+@contextmanager
+def room_in(folder: Path | str) -> Iterator[None]:
+    """Turn the system's errors about a full disk into NoRoom, which says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        places = [Path(folder).absolute(), *Path(folder).absolute().parents]
+        there = next(path for path in places if path.exists() and not path.name.endswith(".tmp"))
+        free_mb = shutil.disk_usage(there).free / 1e6
+        raise NoRoom(
+            f"{there}: can't be written ({error.strerror}; {free_mb:.0f} MB free there); make room or name "
+            "another folder, then run again: what is finished stays, the rest is done then"
+        ) from error
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the same folder that no other process takes, on this machine or another."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part (rename within a folder)."""
+    """Write a file so that a reader sees the old content or the new, never a part (rename within a folder).
+
+    Raises NoRoom if the disk is full; what was written until then is removed.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary = temporary_beside(path)
+    try:
+        with room_in(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -72,8 +110,10 @@ def locked(folder: Path | str, what: str, take: bool = True) -> Iterator[None]:
         yield
         return
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with room_in(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115  closed below
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

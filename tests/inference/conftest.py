@@ -83,6 +83,10 @@ def write_run(run: Path, make_locator=by_height, preset=TINY, folds=None) -> Pat
             LOCATOR: make_locator(preset.locator),
             CLASSIFIER: Classifier(preset.classifier, preset.stacks.channels),
         }
+        with torch.no_grad():
+            models[CLASSIFIER].slice_alone.weight.mul_(
+                30
+            )  # so that studies differ by more than the last digit
         for kind, model in models.items():
             path = fold_folder(run, kind, fold) / MODEL
             save_weights(path, model.state_dict(), describe(kind, fold, preset, folds))

@@ -9,7 +9,9 @@ import nibabel
 import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from cspine.scans.volume import Volume
 
 UID = "1.2.826.0.1.3680043.101"
 SPACING_MM = (2.0, 0.5, 0.75)
@@ -36,19 +38,28 @@ class Slice:
 
 
 def phantom(shape: tuple[int, int, int] = (10, 24, 20), seed: int = 0) -> np.ndarray:
-    """HU in which every voxel differs from its neighbours, int16 (z, y, x)."""
-    return np.random.default_rng(seed).integers(-1000, 2000, shape).astype(np.int16)
+    """HU of air, soft tissue and bone in random places, so that every slice differs, int16 (z, y, x)."""
+    random = np.random.default_rng(seed)
+    kinds = [random.integers(low, high, shape) for low, high in ((-1010, -900), (-100, 160), (200, 1200))]
+    return np.choose(random.choice(3, shape, p=(0.4, 0.5, 0.1)), kinds).astype(np.int16)
 
 
 def write_slice(path: Path, what: Slice, number: int = 1) -> Path:
     """Write one file as the competition's are: few tags, no Modality."""
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = (
-        ExplicitVRLittleEndian if what.syntax.startswith("1.2.840.10008.1.2.4") else what.syntax
-    )
+    compressed = what.syntax.startswith(("1.2.840.10008.1.2.4", RLELossless))
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if compressed else what.syntax
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     meta.MediaStorageSOPInstanceUID = f"{UID}.{number}"
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    big = what.syntax == ExplicitVRBigEndian
+    data = FileDataset(
+        str(path),
+        {},
+        file_meta=meta,
+        preamble=bytes(128),
+        is_little_endian=not big,
+        is_implicit_VR=what.syntax == ImplicitVRLittleEndian,
+    )
     data.SOPInstanceUID = f"{UID}.{number}"
     data.StudyInstanceUID, data.SeriesInstanceUID, data.InstanceNumber = UID, f"{UID}.0", number
     data.ImagePositionPatient, data.ImageOrientationPatient = list(what.position), list(what.orientation)
@@ -60,7 +71,8 @@ def write_slice(path: Path, what: Slice, number: int = 1) -> Path:
     data.WindowCenter, data.WindowWidth = [400, 40], [2000, 400]
     if what.intercept is not None:
         data.RescaleIntercept, data.RescaleSlope = what.intercept, what.slope
-    data.PixelData = what.pixels.astype("<i2" if what.signed else "<u2").tobytes()
+    data.PixelData = what.pixels.astype(f"{'>' if big else '<'}{'i' if what.signed else 'u'}2").tobytes()
+    data["PixelData"].VR = "OW"
     for name, value in what.more.items():
         if value is None:
             delattr(data, name)
@@ -69,14 +81,18 @@ def write_slice(path: Path, what: Slice, number: int = 1) -> Path:
         else:
             setattr(data, name, value)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if what.syntax == RLELossless:
+        data.compress(RLELossless)
     data.save_as(path, enforce_file_format=True)
-    if meta.TransferSyntaxUID != what.syntax:
+    if compressed and what.syntax != RLELossless:
         _compress(path, what.syntax)
     return path
 
 
 def _compress(path: Path, syntax: str) -> None:
     kinds = {
+        "1.2.840.10008.1.2.4.57": gdcm.TransferSyntax.JPEGLosslessProcess14,
+        "1.2.840.10008.1.2.4.80": gdcm.TransferSyntax.JPEGLSLossless,
         "1.2.840.10008.1.2.4.70": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
         "1.2.840.10008.1.2.4.90": gdcm.TransferSyntax.JPEG2000Lossless,
     }
@@ -136,3 +152,10 @@ def write_mask(
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return path
+
+
+def assert_same(volume: Volume, hu: np.ndarray) -> None:
+    """The volume is the scan that `slices_of` wrote, voxel by voxel and millimetre by millimetre."""
+    np.testing.assert_array_equal(volume.hu, hu)
+    np.testing.assert_allclose(volume.affine, expected_affine(), atol=1e-9)
+    assert volume.hu.dtype == np.int16 and volume.hu.flags.c_contiguous

@@ -4,13 +4,14 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from cspine.errors import InputError
 from cspine.scans.cache import StudyStore
-from cspine.scans.engine import run_tasks
+from cspine.scans.engine import Job, run_tasks
 
 
 def behave(how: str, value: int = 0):
@@ -49,7 +50,7 @@ def sign_and_wait(folder: str, number: int) -> int:
 
 def parent_of_waiting_workers(folder: str) -> None:
     """Run two tasks that take long; the test kills this process meanwhile."""
-    list(run_tasks(sign_and_wait, [(n, (folder, n)) for n in range(2)], workers=2, timeout_s=600))
+    list(run_tasks(Job(sign_and_wait, 600), [(n, (folder, n)) for n in range(2)], workers=2))
 
 
 def write_and_die(folder: str, uid: str) -> None:
@@ -63,3 +64,42 @@ def write_and_die(folder: str, uid: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     store.write(uid, Arrays(), {"a": 1})
+
+
+def decode_raw(path: str, careful: bool = False) -> str:
+    """Hand a file to dicomsdl without any check, which may end this process."""
+    if careful:
+        return "left to another decoder"
+    import dicomsdl
+
+    data = dicomsdl.open_memory(Path(path).read_bytes())
+    info = data.getPixelDataInfo()
+    pixels = np.empty((info["Rows"], info["Cols"]), info["dtype"])
+    data.copyFrameData(0, pixels)
+    return "decoded"
+
+
+def die_after(seconds: float, marker: str = "") -> str:
+    """Get killed after a while; with a marker file, only at the first attempt."""
+    if marker and Path(marker).exists():
+        return "lived"
+    if marker:
+        Path(marker).touch()
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+def kill_parent(really: bool) -> None:
+    """Kill the process that this worker belongs to."""
+    if really:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+def memory_of(function: Callable, args: tuple) -> int:
+    """Call the function; the most memory in kB that this process has ever held."""
+    function(*args)
+    # getrusage would also count the parent before this process became another program
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])

@@ -1,6 +1,7 @@
 """The store of studies: whole or absent, and never mixed."""
 
 import multiprocessing
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scans import tasks
 
 from cspine import storage
 from cspine.errors import InputError
-from cspine.scans.cache import INDEX_COLUMNS, StudyStore
+from cspine.scans.cache import FORMAT_VERSION, INDEX_COLUMNS, StudyStore
 
 UID = "1.2.826.0.1.3680043.7"
 
@@ -75,17 +76,52 @@ def test_other_settings_are_refused_with_their_names(store):
         StudyStore(store.folder, {"spacing_mm": 2.0})
 
 
-def test_another_format_version_is_refused(store):
-    store.write(UID, {}, {})
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION - 1, FORMAT_VERSION + 1, None])
+def test_another_format_version_is_refused_and_nothing_is_added(store, version):
+    store.write(UID, {"a": np.zeros(3)}, {"n": 1})
     stamp = storage.read_json(store.folder / "settings.json")
-    storage.write_json(store.folder / "settings.json", {**stamp, "format_version": 0})
-    with pytest.raises(InputError, match="format version"):
+    storage.write_json(store.folder / "settings.json", {**stamp, "format_version": version})
+    with pytest.raises(InputError, match=f"found format version {version}, expected {FORMAT_VERSION}; name"):
         StudyStore(store.folder, store.settings)
+    with pytest.raises(InputError, match="format version"):  # also if it was opened before
+        store.write(f"{UID}.1", {"a": np.ones(3)}, {"n": 2})
+    assert store.uids() == [UID] and not list(store.folder.glob(".*.tmp"))
+
+
+def test_studies_without_a_word_on_their_settings_are_refused(store):
+    store.write(UID, {"a": np.zeros(3)}, {})
+    (store.folder / "settings.json").unlink()
+    with pytest.raises(InputError, match="settings.json: found studies beside it, but not the file"):
+        StudyStore(store.folder, store.settings)
+
+
+def test_two_that_finish_the_same_study_at_once_leave_one_of_them_whole(store, monkeypatch):
+    """A Dask scheduler may give a study to a second worker while the first one still writes."""
+    rename = os.rename
+    other = StudyStore(store.folder, store.settings)
+
+    def late(source, target):
+        monkeypatch.setattr("os.rename", rename)
+        other.write(UID, {"a": np.ones(3)}, {"by": "other"})
+        rename(source, target)
+
+    monkeypatch.setattr("os.rename", late)
+    store.write(UID, {"a": np.zeros(3)}, {"by": "first"})
+    arrays, meta = store.read(UID)
+    assert meta == {"by": "first"} and (arrays["a"] == 0).all()
+    assert not list(store.folder.glob(".*.tmp"))
+
+
+def test_a_failed_write_leaves_the_older_study(store):
+    store.write(UID, {"a": np.zeros(3)}, {"n": 1})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.write(UID, {"a": np.array([{}], dtype=object)}, {"n": 2})
+    assert store.meta(UID) == {"n": 1} and not list(store.folder.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("uid", ["../../etc", "1.2/3", "", "1..2", ".1", "a" * 65, "1" * 65, "uid"])
 def test_bad_uids_never_become_paths(store, uid):
-    for use in (store.has, store.read, store.remove, lambda u: store.write(u, {}, {})):
+    for use in (store.has, store.read, lambda u: store.write(u, {}, {})):
         with pytest.raises(InputError, match="StudyInstanceUID"):
             use(uid)
 

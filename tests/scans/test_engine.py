@@ -4,16 +4,19 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from scans import tasks
+from scans import series, tasks
 
-from cspine.scans.engine import run_tasks
+from cspine.scans.engine import DIED, MAX_ATTEMPTS, STOPPED, Job, run_tasks
 
 
-def outcomes(items, workers=2, timeout_s=60.0, function=tasks.behave):
-    return {outcome.key: outcome for outcome in run_tasks(function, items, workers, timeout_s)}
+def outcomes(items, workers=2, timeout_s=60.0, function=tasks.behave, again=None):
+    job = Job(function, timeout_s, again)
+    return {outcome.key: outcome for outcome in run_tasks(job, items, workers)}
 
 
 @pytest.mark.slow
@@ -58,7 +61,7 @@ def test_items_are_taken_as_outcomes_are():
             taken.append(number)
             yield number, ("double", number)
 
-    running = run_tasks(tasks.behave, items(), workers=1, timeout_s=60)
+    running = run_tasks(Job(tasks.behave, 60), items(), workers=1)
     for done, _ in enumerate(running, start=1):
         assert len(taken) <= done + 2
         if done == 5:
@@ -121,10 +124,77 @@ def test_killing_the_parent_leaves_no_orphan(tmp_path):
 @pytest.mark.slow
 def test_an_idle_worker_that_dies_does_not_end_the_run(tmp_path):
     """A worker killed between two tasks breaks pebble's pool; it is replaced, and no task is lost."""
-    running = run_tasks(tasks.behave, ((n, ("double", n)) for n in range(6)), workers=1, timeout_s=60)
+    running = run_tasks(Job(tasks.behave, 60), ((n, ("double", n)) for n in range(6)), workers=1)
     first = next(running)
     time.sleep(1.0)  # the tasks scheduled ahead are finished by now, the worker is idle
     for worker in multiprocessing.active_children():
         os.kill(worker.pid, signal.SIGKILL)
     rest = {outcome.key: outcome for outcome in running}
     assert first.value == 0 and {key: o.value for key, o in rest.items()} == {n: 2 * n for n in range(1, 6)}
+
+
+def jpeg_file(folder: Path) -> bytes:
+    """A slice in JPEG Lossless."""
+    pixels = (np.arange(64 * 64).reshape(64, 64) % 4096).astype(np.int32)
+    one = series.Slice(pixels, (0.0, 0.0, 0.0), syntax="1.2.840.10008.1.2.4.70")
+    return series.write_slice(folder / "whole.dcm", one).read_bytes()
+
+
+def crashing_files(folder: Path) -> dict[str, str]:
+    """Files that end a process in dicomsdl: cut before the pixels, and a frame that claims 65,000 columns."""
+    content = jpeg_file(folder)
+    wide = bytearray(content)
+    wide[content.index(b"\xff\xc3") + 7] = 0xFF
+    found = {"cut": content[: content.index(b"\xe0\x7f\x10\x00")], "wide": bytes(wide)}
+    for name, damaged in found.items():
+        (folder / name).write_bytes(damaged)
+    return {name: str(folder / name) for name in found}
+
+
+@pytest.mark.slow
+def test_a_real_crash_of_the_decoder_is_noticed_at_once_and_tried_again(tmp_path):
+    files = {**crashing_files(tmp_path), "whole": str(tmp_path / "whole.dcm")}
+    items = [(name, (path,)) for name, path in files.items()]
+    started = time.monotonic()
+    found = outcomes(items, timeout_s=300.0, function=tasks.decode_raw)
+    assert found["whole"].value == "decoded" and found["whole"].starts == 1
+    for name in ("cut", "wide"):
+        assert found[name].kind == DIED and found[name].starts == 1 and found[name].seconds > 0
+        assert any(signal in found[name].error for signal in ("SIGSEGV", "SIGABRT", "SIGBUS"))
+    again = partial(tasks.decode_raw, careful=True)
+    found = outcomes(items, timeout_s=300.0, function=tasks.decode_raw, again=again)
+    assert {name: (o.value, o.starts) for name, o in found.items()} == {
+        "whole": ("decoded", 1),
+        "cut": ("left to another decoder", 2),
+        "wide": ("left to another decoder", 2),
+    }
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+def test_workers_that_die_as_soon_as_they_begin_do_not_run_into_the_time_out():
+    started = time.monotonic()
+    found = outcomes([(n, ("crash",)) for n in range(12)], timeout_s=300.0)
+    assert [o.kind for o in found.values()] == [DIED] * 12
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.slow
+def test_a_second_crash_is_final():
+    found = outcomes([("a", ("crash",))], again=tasks.behave)
+    assert found["a"].starts == 2 and "also without the fast decoder" in found["a"].error
+
+
+@pytest.mark.slow
+def test_a_task_whose_worker_was_killed_is_begun_anew_but_not_for_ever(tmp_path):
+    items = [("once", (0.0, str(tmp_path / "was here"))), ("always", (0.5,))]
+    found = outcomes(items, function=tasks.die_after)
+    assert (found["once"].value, found["once"].starts) == ("lived", 2)
+    always = found["always"]
+    assert always.error.startswith("worker died (signal 9, SIGKILL)") and "fewer workers" in always.error
+    assert always.starts == MAX_ATTEMPTS and 1.5 <= always.seconds < 30
+
+
+def test_a_time_out_reports_its_seconds():
+    found = outcomes([("a", ("hang",))], timeout_s=1.0)["a"]
+    assert found.kind == STOPPED and 1.0 <= found.seconds < 10

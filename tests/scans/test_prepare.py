@@ -62,6 +62,9 @@ def test_good_studies_are_kept_and_bad_ones_are_listed(tmp_path):
     assert (meta["direction"], other_meta["direction"]) == ("head-to-feet", "feet-to-head")
     assert "labels" not in arrays and set(np.unique(other["labels"])) == {0, 3}
     assert not other["labels"][8].any(), "a stray voxel is no vertebra"
+    assert "mask" not in meta and set(other_meta["mask"]["levels"]) == {"C3"}
+    assert other_meta["mask"]["levels"]["C3"]["height_mm"] == 10.0 and "C1" in other_meta["mask"]["missing"]
+    assert any("stray voxel" in note for note in other_meta["notes"])
     assert other["labels"][4].sum() == 3 * 4 * 4, "8 x 9 mm at 2 mm a voxel"
 
     index = pd.read_csv(store.folder / "index.csv", dtype=str, keep_default_na=False).set_index(

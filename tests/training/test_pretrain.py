@@ -61,7 +61,8 @@ def test_the_classifier_starts_from_the_encoder_that_was_trained(job):
     second = _make_classifier(job, 0)
     for one, two in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert not torch.equal(first.slice_head.weight, second.slice_head.weight)
+    assert torch.equal(first.slice_alone.weight, second.slice_alone.weight)
+    assert not torch.equal(first.names, second.names)
 
 
 def test_a_kill_between_the_encoder_and_the_classifier_changes_no_weight(job, tmp_path):

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from cspine.errors import InputError
 from cspine.inference.ensemble import Ensemble
 from cspine.scans.column import Column, cut_column
-from cspine.scans.engine import run_tasks
+from cspine.scans.engine import Job, run_tasks
 from cspine.scans.scratch import decode_to_scratch, load_volume
 
 
@@ -50,7 +51,8 @@ def predict_studies(
     here = {study: scratch / f"{number:05d}" for number, study in enumerate(folders)}
     items = [(study, (str(folder), str(here[study]), spacing)) for study, folder in folders.items()]
     waiting = dict(folders)
-    for outcome in run_tasks(decode_to_scratch, items, limits.workers, limits.study_s):
+    job = Job(decode_to_scratch, limits.study_s, again=partial(decode_to_scratch, careful=True))
+    for outcome in run_tasks(job, items, limits.workers):
         started = time.perf_counter()
         waiting.pop(outcome.key)
         values, column, reason = None, None, outcome.error or ""

@@ -46,6 +46,13 @@ def encoder_input(images: Tensor, masks: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # in [-1, 1]
 
 
+def _silent(head: nn.Linear) -> nn.Linear:
+    """A head that says 0 until it has learnt something: what it is added to counts alone at first."""
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 class SliceNet(nn.Module):
     """The encoder alone with a linear head, for its training on single slices before the whole classifier's."""
 
@@ -62,6 +69,10 @@ class SliceNet(nn.Module):
 class Classifier(nn.Module):
     """Seven vertebra stacks -> eight logits a study, and one logit a slice.
 
+    It starts as what each slice alone says, a vertebra being broken if any of its slices is, and the patient if
+    any vertebra is; the sequence, the attention and the view of all levels together are added to that as they
+    learn. So nothing that the encoder knows from its own training is lost.
+
     Its logits are trained on the competition's weighted loss, so their sigmoid is the value to submit
     (2p / (1 + p) of the probability p), not the probability itself.
     """
@@ -75,12 +86,13 @@ class Classifier(nn.Module):
         self.sequence = nn.GRU(
             self.encoder.num_features, settings.hidden, batch_first=True, bidirectional=True
         )
-        self.slice_head = nn.Linear(width, 1)
-        nn.init.constant_(self.slice_head.bias, WHOLE)
+        self.slice_alone = nn.Linear(self.encoder.num_features, 1)
+        nn.init.constant_(self.slice_alone.bias, WHOLE)
+        self.slice_head = _silent(nn.Linear(width, 1))
         self.attention = nn.Sequential(
             nn.Linear(width, settings.hidden), nn.Tanh(), nn.Linear(settings.hidden, 1)
         )
-        self.vertebra_head = nn.Linear(width, 1)
+        self.vertebra_head = _silent(nn.Linear(width, 1))
         self.names = nn.Parameter(torch.randn(len(LEVELS) + 1, width) * 0.02)
         self.patient_start = nn.Parameter(torch.zeros(width))
         layer = nn.TransformerEncoderLayer(
@@ -89,11 +101,19 @@ class Classifier(nn.Module):
         self.context = nn.Identity()
         if settings.context_layers:
             self.context = nn.TransformerEncoder(layer, settings.context_layers, enable_nested_tensor=False)
-        self.context_head = nn.Linear(width, 1)
-        nn.init.zeros_(self.context_head.weight)
-        nn.init.zeros_(self.context_head.bias)
+        self.context_head = _silent(nn.Linear(width, 1))
         self.patient_scale = nn.Parameter(torch.ones(()))
         self.patient_bias = nn.Parameter(torch.zeros(()))
+
+    def start_from(self, learnt: SliceNet, prior_shift: float) -> None:
+        """Take over an encoder that was trained on single slices, with its head.
+
+        prior_shift: what is added to its logits, since fractures were commoner in its training.
+        """
+        self.encoder.load_state_dict(learnt.encoder.state_dict())
+        self.slice_alone.load_state_dict(learnt.head.state_dict())
+        with torch.no_grad():
+            self.slice_alone.bias += prior_shift
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of a batch of studies.
@@ -102,9 +122,9 @@ class Classifier(nn.Module):
         study logits (batch, 8), C1 to C7 then patient_overall, and slice logits (batch, 7, slices).
         """
         batch, levels, slices = images.shape[:3]
-        features = self.reduce(self.encoder(encoder_input(images, masks)))
-        seen, _ = self.sequence(features.reshape(batch * levels, slices, -1))  # (vertebrae, slices, 2 hidden)
-        slice_logits = self.slice_head(seen)[..., 0]
+        features = self.encoder(encoder_input(images, masks)).reshape(batch * levels, slices, -1)
+        seen, _ = self.sequence(self.reduce(features))  # (vertebrae, slices, 2 hidden)
+        slice_logits = (self.slice_alone(features) + self.slice_head(seen))[..., 0]
         share = (self.attention(seen) + slice_logits[..., None].detach()).softmax(dim=1)
         vertebrae = (share * seen).sum(dim=1).reshape(batch, levels, -1)
 

@@ -1,5 +1,6 @@
 """A folder of finished studies: each is whole or absent, and all were made with the same settings."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ from cspine import storage
 from cspine.competition.tables import check_study_uid
 from cspine.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""To be raised with every change that gives other arrays or another meta.json for the same files."""
 SETTINGS, META, INDEX = "settings.json", "meta.json", "index.csv"
 INDEX_COLUMNS = (
     "StudyInstanceUID",
@@ -27,6 +29,9 @@ INDEX_COLUMNS = (
     "spacing_z_mm",
     "spacing_y_mm",
     "spacing_x_mm",
+    "slices_read",
+    "step_min_mm",
+    "step_max_mm",
     "direction",
     "seconds",
 )
@@ -36,13 +41,14 @@ class StudyStore:
     """Arrays and a JSON description for each study, in a folder of its own.
 
     folder: where; created with the first write. settings: JSON-able; what the content depends on. Raises
-    InputError if the folder was made with other settings or by another version of the format.
+    InputError if the folder was made with other settings or by another version of the format, or if it
+    does not say with which.
     """
 
     def __init__(self, folder: Path | str, settings: Mapping[str, Any]):
         self.folder = Path(folder)
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
-        if (self.folder / SETTINGS).exists():
+        if (self.folder / SETTINGS).exists() or self.uids():
             self._check_settings()
 
     def has(self, uid: str) -> bool:
@@ -89,33 +95,28 @@ class StudyStore:
         """Write a study, in place of an older one; it appears all at once, or not at all."""
         target = self._of(uid)
         self._write_settings()
-        temporary = self.folder / f".{uid}.{os.getpid()}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        for name, array in arrays.items():
-            storage.write_npy(temporary / f"{name}.npy", array)
-        storage.write_json(temporary / META, dict(meta))
-        if target.exists():
-            older = self.folder / f".{uid}.{os.getpid()}.old.tmp"
-            os.rename(target, older)
-            os.rename(temporary, target)
-            shutil.rmtree(older)
-        else:
-            os.rename(temporary, target)
+        temporary = storage.temporary_beside(target)
+        try:
+            with storage.room_in(self.folder):
+                temporary.mkdir()
+                for name, array in arrays.items():
+                    storage.write_npy(temporary / f"{name}.npy", array)
+                storage.write_json(temporary / META, dict(meta))
+                self._put(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # nothing is left of it if all went well
         _sync_folder(self.folder)
 
-    def remove(self, uid: str) -> None:
-        """Take a study out."""
-        shutil.rmtree(self._of(uid), ignore_errors=True)
-
     def clean_temporaries(self) -> int:
-        """Delete what interrupted writes left behind; how many. Only while no other process writes."""
+        """Delete what interrupted writes left behind; how many."""
         left = list(self.folder.glob(".*.tmp"))
         for path in left:
+            # A worker of a run that was killed may live and write for another half second: what it leaves
+            # behind then is for the next run.
             if path.is_dir():
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         return len(left)
 
     def write_index(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -144,15 +145,34 @@ class StudyStore:
     def _of(self, uid: str) -> Path:
         return self.folder / check_study_uid(uid)
 
+    def _put(self, temporary: Path, target: Path) -> None:
+        """Move a finished study to its place; an older one gives way, also one that came a moment ago."""
+        while True:
+            try:
+                os.rename(temporary, target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            older = storage.temporary_beside(target)
+            try:
+                os.rename(target, older)
+            except FileNotFoundError:
+                continue  # another process moved it, or is about to put its own there
+            shutil.rmtree(older)
+
     def _stamp(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, "settings": self.settings}
 
     def _check_settings(self) -> None:
         path = self.folder / SETTINGS
         advice = "name another CACHE, or delete this folder to make it anew"
+        if not path.is_file():
+            raise InputError(f"{path}: found studies beside it, but not the file itself; {advice}")
         found = storage.read_json(path)
         if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
-            raise InputError(f"{path}: expected format version {FORMAT_VERSION}, found another; {advice}")
+            other = found.get("format_version") if isinstance(found, dict) else "none"
+            raise InputError(f"{path}: found format version {other}, expected {FORMAT_VERSION}; {advice}")
         there, asked = found.get("settings", {}), self.settings
         keys = [key for key in sorted(there.keys() | asked.keys()) if there.get(key) != asked.get(key)]
         if keys:

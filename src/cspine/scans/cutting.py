@@ -1,6 +1,6 @@
 """Cut the cached columns: every scan once more, with the label map that the locator gave it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import pandas as pd
 from cspine.competition.labels import LEVELS
 from cspine.competition.tables import UID_COLUMN
 from cspine.errors import InputError
-from cspine.scans.batch import Batch, describe_scan, run_batch
+from cspine.scans.batch import Batch, How, describe_scan, run_batch
 from cspine.scans.boxes import boxes_by_slice
 from cspine.scans.cache import StudyStore
 from cspine.scans.column import ColumnSettings, boxes_with_levels, cut_column
-from cspine.scans.dicom import read_series
+from cspine.scans.reading import read_study
 from cspine.scans.volume import Volume
 
 BOX_COLUMNS = ["x", "y", "width", "height", "slice_number"]
@@ -29,14 +29,27 @@ class Cut:
     columns: StudyStore
     settings: ColumnSettings
 
+    def absolute(self) -> "Cut":
+        """The same for a process with another current folder."""
+        labels, columns = (
+            StudyStore(store.folder.absolute(), store.settings) for store in (self.labels, self.columns)
+        )
+        return replace(self, raw=self.raw.absolute(), labels=labels, columns=columns)
+
 
 def cut_columns(
-    cut: Cut, train: pd.DataFrame, boxes: pd.DataFrame, workers: int, retry_failed: bool = False
+    cut: Cut,
+    train: pd.DataFrame,
+    boxes: pd.DataFrame,
+    workers: int,
+    retry_failed: bool = False,
+    scheduler: str = "",
 ) -> Batch:
     """Cut the column of every study that has a label map.
 
-    train, boxes: as from `tables.read_train` and `tables.read_boxes`. Raises InputError if no study has a
-    label map, or none gives a column.
+    train, boxes: as from `tables.read_train` and `tables.read_boxes`. scheduler: address of a Dask scheduler
+    whose workers do it, or `local`. Raises InputError if no study has a label map, or none gives a column;
+    NoRoom if the disk is full.
     """
     fractured = train.set_index(UID_COLUMN)[list(LEVELS)].astype(bool)
     by_study = {
@@ -47,8 +60,10 @@ def cut_columns(
         raise InputError(
             f"{cut.labels.folder}: no label map of any study in train.csv; `make locate` makes them"
         )
-    tasks = {uid: (cut, uid, tuple(fractured.loc[uid]), by_study.get(uid, [])) for uid in located}
-    batch = run_batch("columns", cut_study, tasks, cut.columns, workers, retry_failed)
+    there = cut.absolute()
+    tasks = {uid: (there, uid, tuple(fractured.loc[uid].tolist()), by_study.get(uid, [])) for uid in located}
+    how = How(workers, retry_failed, scheduler)
+    batch = run_batch("columns", cut_study, tasks, cut.columns, how, (there.raw, there.labels.folder))
     if not batch.done:
         uid, reason = next(iter(batch.failed.items()))
         raise InputError(
@@ -57,9 +72,14 @@ def cut_columns(
     return batch
 
 
-def cut_study(cut: Cut, uid: str, fractured: tuple[bool, ...], boxes: list[list[float]]) -> dict[str, Any]:
-    """Read one series in a worker process, cut its column and write it; returns its description."""
-    volume = read_series(cut.raw / "train_images" / uid)
+def cut_study(
+    cut: Cut, uid: str, fractured: tuple[bool, ...], boxes: list[list[float]], careful: bool = False
+) -> dict[str, Any]:
+    """Read one series in a worker process, cut its column and write it; returns its description.
+
+    careful: without the fast decoder, which crashed.
+    """
+    volume = read_study(cut.raw / "train_images" / uid, careful)
     arrays, meta = cut.labels.read(uid)
     labels, affine = np.array(arrays["labels"]), np.array(meta["affine"])
     placed, notes = place_boxes(boxes, volume, labels, affine, np.array(fractured))

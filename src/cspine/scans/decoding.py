@@ -6,42 +6,46 @@ everything else goes to pydicom, which is also the judge in the tests.
 """
 
 import io
-from pathlib import Path
+from functools import lru_cache
+from struct import Struct
 
 import dicomsdl
 import numpy as np
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLossless, JPEGLosslessSV1
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
 
-from cspine.scans.header import UNDEFINED_LENGTH, SliceHeader, Unreadable
+from cspine.scans.elements import EXPLICIT, LENGTH, UNDEFINED_LENGTH
+from cspine.scans.header import SliceHeader, Unreadable
+from cspine.scans.jpeg import has_end, is_usual_lossless, jpeg_2000_size, jpeg_size, stray_marker
 
-AIR_HU = -1000
-PLAIN = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
+PLAIN = {ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
 LOSSLESS_JPEG = {JPEGLossless, JPEGLosslessSV1}
+JPEG_2000 = {JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
+
+END_OF_FRAGMENTS = bytes.fromhex("feffdde0 00000000")
+SHORT = Struct("<H")
 
 
-def decode_into(target: np.ndarray, header: SliceHeader) -> str:
-    """Decode a slice and write its Hounsfield units.
+def decode(content: bytes, header: SliceHeader, careful: bool = False) -> tuple[np.ndarray, str]:
+    """Decode a slice's pixels.
 
-    target: int16 (rows, columns), may be a flipped or transposed view. Returns the decoder's name.
-    Raises Unreadable, and leaves `target` undefined then.
-    """
-    try:
-        content = Path(header.file).read_bytes()
-    except OSError as error:
-        raise Unreadable(f"can't be read ({error.strerror})") from error
-    if header.frames != 1:
-        raise Unreadable(f"NumberOfFrames {header.frames}; expected one slice a file")
-    stored, decoder = decode(content, header)
-    to_hu(stored, header, target)
-    return decoder
-
-
-def decode(content: bytes, header: SliceHeader) -> tuple[np.ndarray, str]:
-    """Decode a file's pixels.
-
-    Returns integers (rows, columns) as stored, and the decoder: numpy, dicomsdl or pydicom.
-    Raises Unreadable.
+    content: the bytes that `read_header` returned with the header. careful: without dicomsdl, which may end
+    the process on a file that is damaged within the compressed pixels. Returns integers (rows, columns) as
+    stored, and the decoder: numpy, dicomsdl or pydicom. Raises Unreadable.
     """
     if header.syntax in PLAIN:
         _check_plain_length(content, header)
@@ -51,38 +55,16 @@ def decode(content: bytes, header: SliceHeader) -> tuple[np.ndarray, str]:
             return stored.reshape(header.rows, header.columns), "numpy"
     elif header.data_length == UNDEFINED_LENGTH:
         frame = _first_frame(content, header)
-        if header.syntax in LOSSLESS_JPEG and _suits_dicomsdl(frame, header):
-            stored = _by_dicomsdl(content, header)
+        _check_frame(frame, header)
+        if header.syntax in LOSSLESS_JPEG:
+            stored = None
+            if not careful and _suits_dicomsdl(frame, header):
+                stored = _by_dicomsdl(frame, header)
             if stored is not None:
                 return stored, "dicomsdl"
+            if stray_marker(frame):  # pylibjpeg would make up what it can't decode
+                raise Unreadable("damaged: a marker within the compressed pixels")
     return _by_pydicom(content, header), "pydicom"
-
-
-def to_hu(stored: np.ndarray, header: SliceHeader, target: np.ndarray) -> None:
-    """Turn stored values into Hounsfield units, slope * stored + intercept (PS3.3 C.11.1.1.2), in int16.
-
-    stored: integers (rows, columns). target: int16 (rows, columns), written to, clipped to its range. Bits
-    above BitsStored are dropped, the padding value becomes air. MONOCHROME1 needs nothing: it concerns the
-    display, which lies behind the rescaling.
-    """
-    low, high = int(stored.min()), int(stored.max())
-    bits = header.bits_stored or header.bits_allocated or stored.dtype.itemsize * 8
-    first = -(1 << (bits - 1)) if header.signed else 0
-    if low < first or high >= first + (1 << bits):
-        shift = stored.dtype.itemsize * 8 - bits
-        stored = (stored << shift) >> shift
-        low, high = int(stored.min()), int(stored.max())
-    offset = int(header.intercept)
-    whole = header.slope == 1 and offset == header.intercept and stored.dtype.itemsize == 2
-    if whole and min(low, low + offset) >= -32768 and max(high, high + offset) <= 32767:
-        np.add(stored.view(stored.dtype.str.replace("u", "i")), np.int16(offset), out=target)
-    else:
-        exact = stored * np.float64(header.slope) + header.intercept
-        target[...] = np.clip(np.rint(exact), -32768, 32767)
-    if header.padding is not None:
-        # The tag may be written unsigned for signed pixels and the other way round: compare the bits.
-        bits_of = (1 << stored.dtype.itemsize * 8) - 1
-        target[(stored.astype(np.int64) & bits_of) == (header.padding & bits_of)] = AIR_HU
 
 
 def _is_plain_16_bit(header: SliceHeader) -> bool:
@@ -92,6 +74,8 @@ def _is_plain_16_bit(header: SliceHeader) -> bool:
 
 def _check_plain_length(content: bytes, header: SliceHeader) -> None:
     """Refuse pixels that end early, or that Rows and Columns do not describe."""
+    if header.data_length == UNDEFINED_LENGTH:
+        raise Unreadable("compressed pixels, but no compressed transfer syntax (0002,0010)")
     there = len(content) - header.data_start
     if there < header.data_length:
         raise Unreadable(f"truncated: {there} of {header.data_length} bytes of pixels")
@@ -114,58 +98,98 @@ def _first_frame(content: bytes, header: SliceHeader) -> bytes:
             raise Unreadable("truncated: the compressed pixels end early")
         fragments.append(content[at : at + length])
         at += length
-    return b"".join(fragments[1:])
+    return fragments[1] if len(fragments) == 2 else b"".join(fragments[1:])
+
+
+def _check_frame(frame: bytes, header: SliceHeader) -> None:
+    """Refuse a codestream without end, or of another size than the header's: decoders would believe it."""
+    if header.syntax == RLELossless:
+        return
+    found = jpeg_2000_size(frame) if header.syntax in JPEG_2000 else jpeg_size(frame)
+    if not has_end(frame):
+        raise Unreadable("truncated: the compressed pixels have no end marker")
+    if found is None:
+        raise Unreadable("no frame header in the compressed pixels")
+    if found != (header.rows, header.columns):
+        wanted = f"{header.rows} x {header.columns}"
+        raise Unreadable(f"compressed image of {found[0]} x {found[1]} where Rows and Columns say {wanted}")
 
 
 def _suits_dicomsdl(frame: bytes, header: SliceHeader) -> bool:
-    """Whether dicomsdl is known to be right: file complete, unsigned or full 16 bit, sizes in agreement."""
-    whole = frame.rstrip(b"\x00").endswith(b"\xff\xd9")
+    """Whether dicomsdl is known to be right: unsigned or full 16 bit, and a frame without a flaw."""
     usual = _is_plain_16_bit(header) and (not header.signed or header.bits_stored == 16)
-    return whole and usual and _jpeg_size(frame) == (header.rows, header.columns, 1)
+    return usual and is_usual_lossless(frame, header.rows, header.columns)
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components in a lossless JPEG's frame header (ITU T.81, B.2.2); None if absent."""
-    at = 2
-    while frame[:2] == b"\xff\xd8" and at + 10 <= len(frame) and frame[at] == 0xFF:
-        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
-        if marker == 0xC3:
-            rows, columns = (int.from_bytes(frame[at + n : at + n + 2], "big") for n in (5, 7))
-            return rows, columns, frame[at + 9]
-        at += 2 + length
-    return None
+def _by_dicomsdl(frame: bytes, header: SliceHeader) -> np.ndarray | None:
+    """Decode with dicomsdl; None where it refuses or sees another image than the header describes.
 
-
-def _by_dicomsdl(content: bytes, header: SliceHeader) -> np.ndarray | None:
-    """Decode with dicomsdl; None where it refuses or sees another image than the header describes."""
+    It gets the frame in a file made here: around an odd or damaged header it may end the process.
+    """
+    stored = np.empty((header.rows, header.columns), np.int16 if header.signed else np.uint16)
+    start = _start_of_file(
+        header.syntax, header.rows, header.columns, header.bits_stored or 16, header.signed
+    )
     try:
-        data = dicomsdl.open_memory(content)
+        data = dicomsdl.open_memory(b"".join((start, LENGTH.pack(len(frame)), frame, END_OF_FRAGMENTS)))
         info = data.getPixelDataInfo()
-        stored = np.empty((header.rows, header.columns), np.int16 if header.signed else np.uint16)
         seen = (info["Rows"], info["Cols"], info["SamplesPerPixel"], np.dtype(info["dtype"]))
         if seen != (header.rows, header.columns, 1, stored.dtype):
             return None
         data.copyFrameData(0, stored)
-    except (RuntimeError, ValueError, KeyError, TypeError):  # the caller falls back and counts it
-        return None
+    except (dicomsdl.DicomException, RuntimeError, ValueError, KeyError, TypeError):
+        return None  # the caller falls back and counts it
     return stored
 
 
+@lru_cache(maxsize=16)
+def _start_of_file(syntax: str, rows: int, columns: int, bits_stored: int, signed: bool) -> bytes:
+    """A file with nothing but what describes one compressed grey image, up to the frame's length (PS3.5 A.4)."""
+    uid = syntax.encode() + bytes(len(syntax) % 2)
+    meta = _element(0x0002, 0x0010, b"UI", uid)
+    described = {
+        0x0002: 1,  # SamplesPerPixel
+        0x0010: rows,
+        0x0011: columns,
+        0x0100: 16,  # BitsAllocated
+        0x0101: bits_stored,
+        0x0102: bits_stored - 1,  # HighBit
+        0x0103: int(signed),  # PixelRepresentation
+    }
+    numbers = [_element(0x0028, element, b"US", SHORT.pack(value)) for element, value in described.items()]
+    grey = _element(0x0028, 0x0004, b"CS", b"MONOCHROME2 ")
+    pixels = bytes.fromhex(
+        "e07f1000 4f420000 ffffffff feff00e0 00000000 feff00e0"
+    )  # no offset table, one item
+    parts = (bytes(128), b"DICM", _element(0x0002, 0x0000, b"UL", LENGTH.pack(len(meta))), meta)
+    return b"".join((*parts, numbers[0], grey, *numbers[1:], pixels))
+
+
+def _element(group: int, element: int, vr: bytes, value: bytes) -> bytes:
+    return EXPLICIT.pack(group, element, vr, len(value)) + value
+
+
 def _by_pydicom(content: bytes, header: SliceHeader) -> np.ndarray:
-    """Decode with pydicom and whatever plugin it finds."""
+    """Decode with pydicom, compressed frames with pylibjpeg."""
     try:
-        stored = pydicom.dcmread(io.BytesIO(content)).pixel_array
+        data = pydicom.dcmread(io.BytesIO(content), force=True)
+        meta = getattr(data, "file_meta", None) or FileMetaDataset()
+        if "TransferSyntaxUID" not in meta:  # a bare data set, or one that was inflated
+            meta.TransferSyntaxUID = UID(header.syntax if header.bare else ExplicitVRLittleEndian)
+            data.file_meta = meta
+        # without this, pydicom asks gdcm too where it is installed, which may end the process
+        data.pixel_array_options(decoding_plugin="pylibjpeg" if meta.TransferSyntaxUID.is_compressed else "")
+        stored = data.pixel_array
     except BaseException as error:
         # pylibjpeg-rle panics with an exception beside Exception; what asks the process to end must go on.
         if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
-            raise Unreadable(f"can't be decoded ({type(error).__name__}: {_first_line(error)})") from error
+            raise Unreadable(f"can't be decoded ({type(error).__name__}: {_words(error)})") from error
         raise
     if stored.shape != (header.rows, header.columns) or stored.dtype.kind not in "iu":
         wanted = f"{header.rows} x {header.columns}"
         raise Unreadable(f"decodes to {stored.dtype} {stored.shape}; expected one grey image of {wanted}")
-    return stored
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:160] if lines else ""
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -4,134 +4,182 @@ What is broken costs its slice; what was mended or left out is a note of the vol
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.config import disable_value_validation
 
 from cspine.errors import InputError
-from cspine.scans import ordering
-from cspine.scans.decoding import decode_into
-from cspine.scans.header import SliceHeader, Unreadable, read_header
-from cspine.scans.volume import FileGrid, Volume
+from cspine.scans import choosing, ordering
+from cspine.scans.folder import Files, kind_of, list_files, named
+from cspine.scans.header import NoImage, Series, SliceHeader, Unreadable, read_header
+from cspine.scans.hounsfield import doubt_of
+from cspine.scans.slices import Slices
+from cspine.scans.volume import Volume
 
 MAX_UNREADABLE = 0.1
-"""Share of a study's files that may be unreadable."""
+"""Share of a series' files that may be unreadable."""
+KEPT_BYTES = 24 << 20
+"""glibc gives memory back to the system, and fetches it again page by page, for every slice, which takes a
+quarter of the time of a compressed one; once a block of this size was freed, it keeps as much (mallopt(3),
+M_MMAP_THRESHOLD)."""
 
 
 @dataclass
 class _Reading:
-    """A study while it is read: what went wrong so far."""
+    """A study while it is read: what was found and what went wrong so far."""
 
     study: str
-    files: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
+    files: Files
+    headers: list[SliceHeader] = field(default_factory=list)
+    failed: dict[Path, Unreadable] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def check(self) -> None:
-        """Raise InputError if more slices are lost than may be mended."""
-        if len(self.unreadable) > MAX_UNREADABLE * self.files:
+    def check(self, expected: int) -> None:
+        """Raise InputError if more of the `expected` files are lost than may be mended."""
+        if len(self.failed) > MAX_UNREADABLE * expected:
             raise InputError(
-                f"study {self.study}: found {len(self.unreadable)} unreadable files of {self.files} "
+                f"study {self.study}: found {len(self.failed)} unreadable files of {expected} "
                 f"({self.examples()}); expected at most {MAX_UNREADABLE:.0%}; "
                 "copy or download the study again"
             )
 
     def examples(self) -> str:
         """The first few unreadable files with their reasons."""
-        shown = [f"{name}: {reason}" for name, reason in list(self.unreadable.items())[:3]]
-        return "; ".join(shown) + ("; ..." if len(self.unreadable) > 3 else "")
+        shown = [f"{file.name[:60]}: {reason}" for file, reason in list(self.failed.items())[:3]]
+        return "; ".join(shown) + ("; ..." if len(self.failed) > 3 else "")
 
 
-def read_series(folder: Path | str) -> Volume:
+def read_series(folder: Path | str, careful: bool = False) -> Volume:
     """Read the axial CT series of a folder that covers most of the patient.
 
+    careful: decode without dicomsdl, several times slower, but no damaged file can end the process.
     Returns a Volume, z from head to feet, y from front to back, x from the patient's right to the left.
-    Positions that were taken twice count once; missing, unreadable and unevenly spaced slices are replaced
-    by linear interpolation on an even grid; each of these is a note.
-    Raises InputError that names the study and the tag: no such folder, no files, no axial CT series, or more
-    than a tenth of the files unreadable. A damaged compressed file may also end the process, so many studies
-    are read through `engine.run_tasks`.
+    Other series, reports and files that are no slices are left out. Positions that were taken twice count
+    once; missing, unreadable, stray and unevenly spaced slices are replaced by linear interpolation on an
+    even grid. A tilted gantry or an oblique series keeps its own axes, which the affine states. Each of these
+    is a note, and so is a scan whose Hounsfield units can't be trusted.
+    Raises InputError that names the study and the tag: no such folder, no files, no axial CT series, fewer
+    than two slices, or more than a tenth of the series unreadable. Unless `careful`, a damaged compressed
+    file may also end the process, so many studies are read through `engine.run_tasks`.
     """
     folder = Path(folder).absolute()
-    reading = _Reading(folder.name)
+    reading = _Reading(folder.name, list_files(folder))
     with disable_value_validation():
-        headers = _read_headers(folder, reading)
-        chosen, others = ordering.choose_series(headers, reading.study)
-        reading.files -= len(headers) - len(chosen)
-        reading.check()
-        chosen, twice = ordering.one_position_each(chosen, reading.study)
-        reading.notes += others + twice
-        grid = ordering.file_grid(chosen[0])
-        hu, kept = _decode(chosen, grid, reading)
-    if reading.unreadable:
-        lost = f"{len(reading.unreadable)} of {reading.files} files unreadable"
-        reading.notes.append(f"{lost}: {reading.examples()}")
+        slices = _read_files(reading, careful)
+        chosen, others = choosing.choose_series(reading.headers, reading.study)
+        reading.notes += choosing.shortened(others + _set_apart(reading, chosen[0]))
+        expected = len(chosen) + len(reading.failed)
+        reading.check(expected)
+        if not slices.headers or not choosing.same_series(slices.headers[0], chosen[0]):
+            slices = _read_again(chosen, careful)
+    hu, kept = _in_order(slices, reading, expected)
     stack, mended = ordering.even_grid(hu, kept, reading.study)
     reading.notes += mended
+    doubt = doubt_of(stack.hu)
+    if doubt:
+        rescaling = f"RescaleSlope {kept[0].slope:g}, RescaleIntercept {kept[0].intercept:g}"
+        reading.notes.append(f"Hounsfield units can't be trusted ({rescaling}): {doubt}")
     numbers = np.full(len(stack.hu), -1, np.int64)
     numbers[stack.places] = [header.number for header in kept]
-    z_of_number = ordering.z_of_numbers(kept, stack, headers)
-    files = FileGrid(grid.transposed, grid.flipped_y, grid.flipped_x, z_of_number)
+    lost = reading.failed.keys() - slices.failed.keys()  # strays; a slice whose pixels are lost has its place
+    z_of_number = ordering.z_of_numbers(kept, stack, [header for header in chosen if header.file not in lost])
+    files = replace(slices.grid, z_of_number=z_of_number, heights_mm=ordering.heights_of(kept))
     affine = ordering.affine_of(kept[0], files, stack)
     return Volume(stack.hu, affine, numbers, reading.study, tuple(reading.notes), files)
 
 
-def _read_headers(folder: Path, reading: _Reading) -> list[SliceHeader]:
-    """All usable headers of a folder, by file number."""
-    study = f"study {reading.study}"
-    if not folder.is_dir():
-        raise InputError(f"{study}: found no folder {folder}; expected one with .dcm files; check the path")
-    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    # A folder of one's own may hold files without a suffix; beside .dcm files anything else is no slice.
-    files = [file for file in files if file.suffix.lower() == ".dcm"] or [
-        file for file in files if file.name != "DICOMDIR"
-    ]
-    if not files:
-        raise InputError(f"{study}: found no file in {folder}; expected .dcm files; check the download")
-    reading.files = len(files)
-    headers = []
-    for file in sorted(files):
+def _read_files(reading: _Reading, careful: bool) -> Slices:
+    """Read every file once: all headers, and the slices of the first axial series that turns up."""
+    np.empty(KEPT_BYTES, np.uint8)  # set aside, never touched, and freed at once
+    slices = Slices(len(reading.files.paths), careful)
+    first = None
+    for file in reading.files.paths:
         try:
-            headers.append(read_header(file))
+            header, content = read_header(file)
         except Unreadable as error:
-            reading.unreadable[file.name] = str(error)
-    if not headers:
+            reading.failed[file] = error
+            continue
+        reading.headers.append(header)
+        if first is None and choosing.is_axial_ct(header):
+            first = header
+        if first is not None and choosing.same_series(first, header):
+            slices.add(header, content)
+    if not reading.headers:
         raise InputError(
-            f"{study}: found no readable CT slice among {len(files)} files ({reading.examples()}); "
-            "expected DICOM files with position and pixels; check the download"
+            f"study {reading.study}: found no readable CT slice among {len(reading.files.paths)} files "
+            f"({reading.examples()}); expected DICOM files with position and pixels; check the download"
         )
-    return sorted(headers, key=lambda header: (header.number, header.file.name))
+    reading.headers.sort(key=_by_number)
+    return slices
 
 
-def _decode(
-    headers: list[SliceHeader], grid: FileGrid, reading: _Reading
-) -> tuple[np.ndarray, list[SliceHeader]]:
-    """Decode slices in their order, straight into the volume's axes; returns HU and those that worked."""
-    first = headers[0]
-    shape = (first.columns, first.rows) if grid.transposed else (first.rows, first.columns)
-    hu = np.empty((len(headers), *shape), np.int16)
-    as_in_files = hu[:, :: -1 if grid.flipped_y else 1, :: -1 if grid.flipped_x else 1]
-    if grid.transposed:
-        as_in_files = as_in_files.transpose(0, 2, 1)
-    good, decoders = [], Counter()
-    for z, header in enumerate(headers):
+def _by_number(header: SliceHeader) -> tuple[int, str]:
+    return header.number, header.file.name
+
+
+def _read_again(chosen: list[SliceHeader], careful: bool) -> Slices:
+    """Read the slices of a series that was not the first one in the folder."""
+    slices = Slices(len(chosen), careful)
+    for header in chosen:
         try:
-            decoders[decode_into(as_in_files[z], header)] += 1
-            good.append(z)
+            slices.add(*read_header(header.file))
         except Unreadable as error:
-            reading.unreadable[header.file.name] = str(error)
-    reading.check()
-    if len(good) < 2:
-        raise InputError(
-            f"study {reading.study}: found {len(good)} readable slices; expected at least 2; copy it again"
+            slices.failed[header.file] = error
+    return slices
+
+
+def _set_apart(reading: _Reading, chosen: SliceHeader) -> list[str]:
+    """Take files that are no part of the chosen series out of the failed ones; returns notes on them."""
+    apart: dict[tuple[Series, str], int] = Counter()
+    extra = []
+    kinds = {kind_of(header.file) for header in reading.headers if header.series == chosen.series}
+    for file, error in list(reading.failed.items()):
+        series = error.series
+        if isinstance(error, NoImage) or (series and series.uid and series.uid != chosen.series.uid):
+            apart[series, str(error)] += 1
+        elif series is None and kind_of(file) not in kinds:
+            extra.append(file)
+        else:
+            continue
+        del reading.failed[file]
+    notes = [choosing.left_out(count, series, why) for (series, why), count in apart.items()]
+    return notes + reading.files.notes + ([f"{named('other file', extra)} left out"] if extra else [])
+
+
+def _in_order(slices: Slices, reading: _Reading, expected: int) -> tuple[np.ndarray, list[SliceHeader]]:
+    """HU of the slices that can be used, from head to feet, one a position, and their headers."""
+    reading.failed |= slices.failed
+    order = sorted(range(len(slices.headers)), key=lambda n: _by_number(slices.headers[n]))
+    strays = ordering.strays([slices.headers[n] for n in order]) if order else {}
+    for n, reason in strays.items():
+        reading.failed[slices.headers[order[n]].file] = Unreadable(
+            f"{reason}, ImagePositionPatient (0020,0032)"
         )
-    kept = [headers[z] for z in good]
-    oddities = {
-        "decoded by pydicom, the slower fallback": decoders["pydicom"],
+    reading.check(expected)
+    order = [index for n, index in enumerate(order) if n not in strays]
+    if len(order) < 2:
+        raise InputError(
+            f"study {reading.study}: found {len(order)} slice of the axial series; expected at least 2, since "
+            "one has no extent from head to feet; name a folder with the whole series"
+        )
+    places, twice = ordering.one_position_each([slices.headers[n] for n in order], reading.study)
+    order = [order[place] for place in places]
+    kept = [slices.headers[n] for n in order]
+    reading.notes += twice + _oddities(slices, kept)
+    if reading.failed:
+        lost = f"{len(reading.failed)} of {expected} files unreadable"
+        reading.notes.append(f"{lost}: {reading.examples()}")
+    return slices.take(order), kept
+
+
+def _oddities(slices: Slices, kept: list[SliceHeader]) -> list[str]:
+    """Notes on slices that were read in another way than most."""
+    counts = {
+        "decoded by pydicom, the slower fallback": slices.decoders["pydicom"],
+        "without preamble (PS3.10 7.1), read all the same": sum(h.bare for h in kept),
         "without RescaleIntercept (0028,1052), stored values taken as HU": sum(not h.rescaled for h in kept),
         "with MONOCHROME1, which leaves HU as they are": sum(h.photometric == "MONOCHROME1" for h in kept),
     }
-    reading.notes += [f"{count} slices {words}" for words, count in oddities.items() if count]
-    return hu if len(good) == len(headers) else hu[good], kept
+    return [f"{count} slices {words}" for words, count in counts.items() if count]

@@ -1,9 +1,10 @@
 """Slices in their place: which of a folder's files form the series, in which order, on which grid.
 
 Everything here follows ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2.1.1); file numbers
-only decide which of two slices at one position is kept.
+only decide which of two slices at one position is kept, and help to tell a position that can't be right.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,20 @@ SAME_PLACE = 0.1
 """Share of the usual step below which two slices count as one position."""
 MAX_BEND_MM = 1.0
 """How far a slice's corner may lie beside the line between the first and the last one without a note."""
+MAX_TILT_DEGREES = 0.5
+"""Angle between the slice normal and the way from slice to slice without a note."""
+MIN_STEP_MM = 0.02
+"""Positions closer than this are the same; no scanner makes slices at such steps."""
+MAX_STRAYS = 0.1
+"""Share of slices whose position may be disbelieved."""
+MIN_SLICES_TO_JUDGE = 8
+"""With fewer slices no position is disbelieved."""
+MAX_BESIDE_MM = 20.0
+"""A slice's corner farther beside the others' line than this is a wrong position, not a curved table path."""
+MAX_GAP_STEPS = 10
+"""Gaps beyond this many steps are looked at: which of the sides is a stray?"""
+BETWEEN = 0.75
+"""Share of the usual step below which a slice out of turn lies between two others."""
 
 
 @dataclass(frozen=True)
@@ -38,62 +53,112 @@ class Stack:
     ends_mm: np.ndarray
 
 
-def choose_series(headers: list[SliceHeader], study: str) -> tuple[list[SliceHeader], list[str]]:
-    """Choose the axial CT series with the largest extent from head to feet.
-
-    Returns its headers, in the order given, and notes. Raises InputError if there is no axial CT series.
-    """
-    groups: list[list[SliceHeader]] = []
-    for header in headers:
-        same = next((group for group in groups if same_series(group[0], header)), None)
-        if same is None:
-            groups.append([header])
-        else:
-            same.append(header)
-    axial = [group for group in groups if _is_axial_ct(group[0])]
-    if not axial:
-        first = headers[0]
-        found = f"{first.row_cosines + first.column_cosines} (Modality {first.modality or 'absent'})"
-        raise InputError(
-            f"study {study}: found no axial CT series, ImageOrientationPatient (0020,0037) is {found}; "
-            "expected nearly 1, 0, 0, 0, 1, 0; name a folder with the axial series"
-        )
-    chosen = max(axial, key=lambda group: (np.ptp([header.position_mm[2] for header in group]), len(group)))
-    others = len(headers) - len(chosen)
-    return chosen, [f"{others} files of {len(groups) - 1} other series left out"] if others else []
-
-
-def same_series(one: SliceHeader, other: SliceHeader) -> bool:
-    """Whether two slices can be layers of one volume."""
-    for name in ("series", "rows", "columns", "localizer", "modality"):
-        if getattr(one, name) != getattr(other, name):
-            return False
-    here = (*one.row_cosines, *one.column_cosines, *one.spacing_mm)
-    there = (*other.row_cosines, *other.column_cosines, *other.spacing_mm)
-    return max(abs(a - b) for a, b in zip(here, there, strict=True)) < 0.01
-
-
-def _is_axial_ct(header: SliceHeader) -> bool:
-    normal = np.abs(np.cross(header.row_cosines, header.column_cosines))
-    return header.modality in ("", "CT") and not header.localizer and normal.argmax() == 2 and normal[2] > 0
-
-
-def _heights(headers: list[SliceHeader]) -> np.ndarray:
+def heights_of(headers: list[SliceHeader]) -> np.ndarray:
     """Projection of each position on the slice normal, float64 (n,) mm, rising towards the head."""
-    normal = np.cross(headers[0].row_cosines, headers[0].column_cosines)
-    normal *= np.sign(normal[2]) / np.linalg.norm(normal)
+    normal = _normal(headers[0])
     return np.array([header.position_mm for header in headers]) @ normal
 
 
-def one_position_each(headers: list[SliceHeader], study: str) -> tuple[list[SliceHeader], list[str]]:
+def _normal(header: SliceHeader) -> np.ndarray:
+    """Unit vector (x, y, z) across a slice, towards the head."""
+    normal = np.cross(header.row_cosines, header.column_cosines)
+    return normal * (np.sign(normal[2]) or 1) / np.linalg.norm(normal)
+
+
+def strays(headers: list[SliceHeader]) -> dict[int, str]:
+    """Find slices whose position can't be right: far beside or beyond the others, or between two of them.
+
+    Returns index -> reason; nothing if they are more than MAX_STRAYS of the slices, since then it can't be
+    told which ones are right.
+    """
+    heights = heights_of(headers)
+    if len(headers) < MIN_SLICES_TO_JUDGE:
+        return {}
+    found = {int(n): f"lies {mm:.0f} mm beside the others" for n, mm in _beside(headers, heights)}
+    order = np.argsort(heights, kind="stable")
+    steps = np.diff(heights[order])
+    if not (steps > MIN_STEP_MM).any():
+        return {}
+    usual = float(np.median(steps[steps > MIN_STEP_MM]))
+    found |= {int(order[n]): f"lies {mm:.0f} mm from the others" for n, mm in _beyond(steps, usual)}
+    nearest = np.minimum(np.append(steps, np.inf), np.append(np.inf, steps))  # of each in its order
+    between = (nearest > SAME_PLACE * usual) & (nearest < BETWEEN * usual)
+    out_of_line = ~in_line(headers)[order]
+    found |= {int(n): "lies out of turn between two others" for n in order[between & out_of_line]}
+    return found if len(found) <= MAX_STRAYS * len(headers) else {}
+
+
+def _beside(headers: list[SliceHeader], heights: np.ndarray) -> list[tuple[int, float]]:
+    """Slices whose corner lies beside the straight line through most of them, with the distance in mm."""
+    corners = np.array([header.position_mm for header in headers])
+    order = np.argsort(heights, kind="stable")
+    half = len(headers) // 2
+    rise = heights[order[half:]] - heights[order[: len(headers) - half]]
+    run = corners[order[half:]] - corners[order[: len(headers) - half]]
+    slope = np.median(run[rise > MIN_STEP_MM] / rise[rise > MIN_STEP_MM, None], axis=0) if rise.any() else 0
+    rest = corners - heights[:, None] * slope
+    distance = np.linalg.norm(rest - np.median(rest, axis=0), axis=1)
+    return [(n, distance[n]) for n in np.flatnonzero(distance > MAX_BESIDE_MM)]
+
+
+def _beyond(steps: np.ndarray, usual: float) -> list[tuple[int, float]]:
+    """Places in the order of slices behind a gap that would take more slices than it brings, and the gap."""
+    edges = np.flatnonzero(steps > MAX_GAP_STEPS * usual) + 1
+    groups = np.split(np.arange(len(steps) + 1), edges)
+    main = max(range(len(groups)), key=lambda n: len(groups[n]))
+    found = []
+    for n, group in enumerate(groups):
+        if n != main:
+            gap = steps[group[-1]] if n < main else steps[group[0] - 1]
+            if gap > len(group) * usual:
+                found += [(place, gap) for place in group]
+    return found
+
+
+def in_line(headers: list[SliceHeader]) -> np.ndarray:
+    """Whether each slice's position rises or falls with the file numbers, bool (n,).
+
+    True for all where the numbers do not follow the positions anyway: then they say nothing.
+    """
+    heights = heights_of(headers)
+    order = np.argsort([header.number for header in headers], kind="stable")
+    best = max((_longest_rise(sign * heights[order]) for sign in (1, -1)), key=len)
+    result = np.ones(len(headers), bool)
+    if len(best) >= (1 - MAX_STRAYS) * len(headers):
+        result[:] = False
+        result[order[best]] = True
+    return result
+
+
+def _longest_rise(values: np.ndarray) -> list[int]:
+    """Indices of a longest subsequence that never falls (patience sorting)."""
+    if (np.diff(values) >= 0).all():
+        return list(range(len(values)))
+    tops: list[float] = []
+    last: list[int] = []
+    before = np.full(len(values), -1)
+    for n, value in enumerate(values.tolist()):
+        pile = bisect_right(tops, value)
+        before[n] = last[pile - 1] if pile else -1
+        tops[pile : pile + 1] = [value]
+        last[pile : pile + 1] = [n]
+    result, n = [], last[-1]
+    while n >= 0:
+        result.append(int(n))
+        n = before[n]
+    return result[::-1]
+
+
+def one_position_each(headers: list[SliceHeader], study: str) -> tuple[list[int], list[str]]:
     """Order slices from head to feet and keep, of each position, the one that comes first in `headers`.
 
-    Returns the slices and notes. Raises InputError if all lie at one position.
+    One that is in line with the file numbers goes before one that is not. Returns the indices of the slices
+    and notes. Raises InputError if all lie at one position.
     """
-    heights = _heights(headers)
+    heights = heights_of(headers)
     order = np.argsort(-heights, kind="stable")
     steps = -np.diff(heights[order])
-    real = steps[steps > 1e-3]
+    real = steps[steps > MIN_STEP_MM]
     if not len(real):
         raise InputError(
             f"study {study}: found {len(headers)} slices at one position; expected several along the body; "
@@ -101,14 +166,16 @@ def one_position_each(headers: list[SliceHeader], study: str) -> tuple[list[Slic
         )
     limit = SAME_PLACE * np.median(real)
     places: list[list[int]] = []
-    for index in order:
+    for index in order.tolist():
         if places and heights[places[-1][0]] - heights[index] < limit:
-            places[-1].append(int(index))
+            places[-1].append(index)
         else:
-            places.append([int(index)])
-    kept = [headers[min(place)] for place in places]
-    twice = len(headers) - len(kept)
-    return kept, [f"{twice} slices left out, another one lies at their position"] if twice else []
+            places.append([index])
+    if len(places) < len(headers):
+        fits = in_line(headers)
+        kept = [min(place, key=lambda n: (not fits[n], n)) for place in places]
+        return kept, [f"{len(headers) - len(kept)} slices left out, another one lies at their position"]
+    return [place[0] for place in places], []
 
 
 def file_grid(header: SliceHeader) -> FileGrid:
@@ -116,7 +183,7 @@ def file_grid(header: SliceHeader) -> FileGrid:
     across, down = np.array(header.row_cosines), np.array(header.column_cosines)
     transposed = bool(abs(across[0]) < abs(down[0]))
     x_axis, y_axis = (down, across) if transposed else (across, down)
-    return FileGrid(transposed, bool(y_axis[1] < 0), bool(x_axis[0] < 0), {})
+    return FileGrid(transposed, bool(y_axis[1] < 0), bool(x_axis[0] < 0), {}, np.zeros(0))
 
 
 def even_grid(hu: np.ndarray, headers: list[SliceHeader], study: str) -> tuple[Stack, list[str]]:
@@ -125,15 +192,11 @@ def even_grid(hu: np.ndarray, headers: list[SliceHeader], study: str) -> tuple[S
     hu: int16 (z, y, x) with one header a slice, head to feet. Returns the stack and notes. Raises InputError
     if the slices leave gaps larger than themselves.
     """
-    heights = _heights(headers)
+    heights = heights_of(headers)
     depth = heights[0] - heights
     corners = np.array([header.position_mm for header in headers])
     ends = corners[[0, -1]]
-    notes = []
-    line = ends[0] + (depth / depth[-1])[:, None] * (ends[1] - ends[0])
-    bend = np.linalg.norm(corners - line, axis=1).max()
-    if bend > MAX_BEND_MM:
-        notes.append(f"slices shift sideways by up to {bend:.1f} mm, taken as one straight stack")
+    notes = _shape_notes(corners, depth, _normal(headers[0]))
     step = depth[-1] / (len(depth) - 1)
     allowed = max(MAX_STEP_ERROR * step, min(ROUNDING_MM, LESS_THAN_A_GAP * step))
     if np.abs(depth - np.arange(len(depth)) * step).max() <= allowed:
@@ -155,6 +218,22 @@ def even_grid(hu: np.ndarray, headers: list[SliceHeader], study: str) -> tuple[S
     return Stack(_between(hu, where), places, ends), notes
 
 
+def _shape_notes(corners: np.ndarray, depth: np.ndarray, normal: np.ndarray) -> list[str]:
+    """What is unusual about the line of the slices' corners, float64 (slices, 3) as (x, y, z) in mm."""
+    notes = []
+    way = corners[-1] - corners[0]
+    tilt = np.degrees(np.arccos(np.clip(abs(way @ normal) / np.linalg.norm(way), 0, 1)))
+    if tilt > MAX_TILT_DEGREES:
+        notes.append(
+            f"each slice shifted against the last, as by a gantry tilted {tilt:.1f} degrees: a sheared grid"
+        )
+    line = corners[0] + (depth / depth[-1])[:, None] * way
+    bend = np.linalg.norm(corners - line, axis=1).max()
+    if bend > MAX_BEND_MM:
+        notes.append(f"slices shift sideways by up to {bend:.1f} mm, taken as one straight stack")
+    return notes
+
+
 def _between(hu: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Slices at fractional z indices, linear between their neighbours, int16."""
     result = np.empty((len(where), *hu.shape[1:]), np.int16)
@@ -168,17 +247,18 @@ def _between(hu: np.ndarray, where: np.ndarray) -> np.ndarray:
     return result
 
 
-def z_of_numbers(kept: list[SliceHeader], stack: Stack, headers: list[SliceHeader]) -> dict[int, int]:
+def z_of_numbers(kept: list[SliceHeader], stack: Stack, series: list[SliceHeader]) -> dict[int, int]:
     """File number -> z index, for slices that are in the stack and for others of the series at such a place.
 
-    kept: the slices of the stack. headers: all of the folder, those left out for their position included.
+    kept: the slices of the stack. series: all of the series whose positions are right, those left out for
+    their position included.
     """
     found = {
         header.number: int(z) for header, z in zip(kept, stack.places, strict=True) if header.number >= 0
     }
-    others = [h for h in headers if h.number >= 0 and h.number not in found and same_series(kept[0], h)]
+    others = [header for header in series if header.number >= 0 and header.number not in found]
     if others:
-        first, last, *heights = _heights([kept[0], kept[-1], *others])
+        first, last, *heights = heights_of([kept[0], kept[-1], *others])
         for header, height in zip(others, heights, strict=True):
             z = round((first - height) / (first - last) * (len(stack.hu) - 1))
             if 0 <= z < len(stack.hu):

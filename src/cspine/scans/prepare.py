@@ -5,27 +5,36 @@ from typing import Any
 
 from cspine.competition.tables import UID_COLUMN, read_train
 from cspine.errors import InputError
-from cspine.scans.batch import Batch, describe_scan, run_batch
+from cspine.scans.batch import Batch, How, describe_scan, run_batch
 from cspine.scans.cache import StudyStore
-from cspine.scans.dicom import read_series
-from cspine.scans.masks import largest_components, read_mask
+from cspine.scans.masks import read_clean_mask
+from cspine.scans.reading import read_study
 from cspine.scans.volume import resample
 
 
 def prepare(
-    raw: Path | str, store: StudyStore, workers: int, spacing_mm: float, retry_failed: bool = False
+    raw: Path | str,
+    store: StudyStore,
+    workers: int,
+    spacing_mm: float,
+    retry_failed: bool = False,
+    scheduler: str = "",
 ) -> Batch:
     """Read every study of train.csv, resample it and write it to the store, with its mask if it has one.
 
     raw: the competition folder. store: gets `volume` int16 HU (z, y, x) at `spacing_mm` and `labels` uint8 of
     the same shape where a mask exists; and index.csv. workers: processes. Studies that are in the store are
-    left alone; those that failed before are tried again only with `retry_failed`.
-    Raises InputError for tables that can't be used, and if no study at all can be used.
+    left alone; those that failed before are tried again only with `retry_failed`. scheduler: address of a
+    Dask scheduler whose workers do it, or `local`.
+    Raises InputError for tables that can't be used, and if no study at all can be used; NoRoom if the disk
+    is full.
     """
-    raw = Path(raw)
+    raw = Path(raw).absolute()  # workers may have another current folder
     uids = read_train(raw)[UID_COLUMN].tolist()
-    tasks = {uid: (str(raw), uid, str(store.folder), store.settings, spacing_mm) for uid in uids}
-    batch = run_batch("prepare", prepare_study, tasks, store, workers, retry_failed)
+    cache = str(store.folder.absolute())
+    tasks = {uid: (str(raw), uid, cache, store.settings, spacing_mm) for uid in uids}
+    how = How(workers, retry_failed, scheduler)
+    batch = run_batch("prepare", prepare_study, tasks, store, how, folders=(raw,))
     if not batch.done:
         uid, reason = next(iter(batch.failed.items()))
         raise InputError(
@@ -37,23 +46,26 @@ def prepare(
 
 
 def prepare_study(
-    raw: str, uid: str, folder: str, settings: dict[str, Any], spacing_mm: float
+    raw: str, uid: str, folder: str, settings: dict[str, Any], spacing_mm: float, careful: bool = False
 ) -> dict[str, Any]:
     """Prepare one study in a worker process; returns its description, the store's meta.json.
 
-    Raises InputError if the study can't be read. A mask that can't be used costs the mask only.
+    careful: without the fast decoder, which crashed. Raises InputError if the study can't be read. A mask
+    that can't be used costs the mask only.
     """
-    volume = read_series(Path(raw) / "train_images" / uid)
+    volume = read_study(Path(raw) / "train_images" / uid, careful)
     small = resample(volume, spacing_mm)
-    arrays = {"volume": small.hu}
-    notes = list(volume.notes)
-    mask = Path(raw) / "segmentations" / f"{uid}.nii"
-    if mask.is_file():
+    meta = {**describe_scan(volume), "affine": small.affine.tolist(), "shape": list(small.hu.shape)}
+    arrays, notes = {"volume": small.hu}, list(volume.notes)
+    del volume  # a mask may take as much memory again
+    path = Path(raw) / "segmentations" / f"{uid}.nii"
+    if path.is_file():
         try:
-            arrays["labels"] = largest_components(read_mask(mask, small))
+            mask = read_clean_mask(path, small)
+            arrays["labels"], meta["mask"] = mask.labels, mask.coverage
+            notes += mask.notes
         except InputError as error:
             notes.append(f"mask left out: {error}")
-    grid = {"affine": small.affine.tolist(), "shape": list(small.hu.shape)}
-    meta = {**describe_scan(volume), **grid, "notes": notes}
+    meta["notes"] = notes
     StudyStore(folder, settings).write(uid, arrays, meta)
     return meta

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from cspine import storage
-from cspine.scans.dicom import read_series
+from cspine.scans.reading import read_study
 from cspine.scans.volume import Volume, resample
 
 
-def decode_to_scratch(folder: str, scratch: str, spacing_mm: float) -> None:
-    """Read a series in a worker process and leave the volume and its small copy as files in `scratch`."""
-    volume = read_series(Path(folder))
+def decode_to_scratch(folder: str, scratch: str, spacing_mm: float, careful: bool = False) -> None:
+    """Read a series in a worker process and leave the volume and its small copy as files in `scratch`.
+
+    careful: without the fast decoder, which crashed.
+    """
+    volume = read_study(folder, careful)
     target = Path(scratch)
-    shutil.rmtree(target, ignore_errors=True)  # what an earlier attempt left when its pool broke down
+    shutil.rmtree(target, ignore_errors=True)  # what an earlier attempt left when its process died
     target.mkdir(parents=True)
     save_volume(volume, target)
     small = resample(volume, (spacing_mm,) * 3)

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import sparse
 
 AXES = ("z", "y", "x")
+BLOCK_ROWS = 16
+"""New voxels along x that are computed by one small matrix product when an array is resampled."""
 
 
 @dataclass(frozen=True)
@@ -15,12 +17,15 @@ class FileGrid:
     transposed: the files' rows run along x; the flips come after that.
     flipped_y, flipped_x: the axis runs against the files' order.
     z_of_number: number in the file name -> z index, also for files whose position was taken twice.
+    heights_mm: float64 (slices read,), where the slices truly lay along their normal, head to feet, before
+    they were put on an even grid.
     """
 
     transposed: bool
     flipped_y: bool
     flipped_x: bool
     z_of_number: dict[int, int]
+    heights_mm: np.ndarray
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,9 +129,29 @@ def resample_array(array: np.ndarray, positions: list[np.ndarray], ratios: list[
         for count, where, ratio in zip(array.shape, positions, ratios, strict=True)
     )
     planes = np.empty((len(array), along_y.shape[0], along_x.shape[0]), np.float32)
+    blocks = _blocks(along_x)
+    whole = np.empty(array.shape[1:], np.float32)
     for z, plane in enumerate(array):  # one by one, since a whole scan in float32 takes 0.3-1 GB
-        planes[z] = (along_x @ (along_y @ plane.astype(np.float32)).T).T
+        np.copyto(whole, plane)
+        rows = along_y @ whole
+        for new, old, shares in blocks:
+            np.matmul(rows[:, old], shares, out=planes[z, :, new])
     return (along_z @ planes.reshape(len(array), -1)).reshape(-1, *planes.shape[1:])
+
+
+def _blocks(weights: sparse.csr_array) -> list[tuple[slice, slice, np.ndarray]]:
+    """Cut a banded matrix into small dense ones: (its rows, its columns, float32 (columns, rows)).
+
+    Along x, the last axis, these products take a third of the time of the sparse one, which has to turn the
+    plane first.
+    """
+    blocks = []
+    for start in range(0, weights.shape[0], BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, weights.shape[0]))
+        part = weights[rows]
+        columns = slice(int(part.indices.min()), int(part.indices.max()) + 1)
+        blocks.append((rows, columns, np.ascontiguousarray(part[:, columns].toarray().T)))
+    return blocks
 
 
 def _grid(count: int, old_mm: float, new_mm: float) -> tuple[np.ndarray, float]:

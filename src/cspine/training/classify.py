@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cspine import storage
-from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
 from cspine.competition.metric import column_loss, global_loss, row_loss
 from cspine.errors import InputError
 from cspine.networks.checkpoints import MODEL, load_weights
@@ -139,7 +139,8 @@ def _make_classifier(job: ClassifierJob, fold: int) -> Classifier:
     learnt = SliceNet(replace(settings, pretrained=False), job.preset.stacks.channels)
     load_weights(fold_folder(job.run, ENCODER, fold) / MODEL, learnt, MADE_BY[ENCODER])
     classifier = Classifier(replace(settings, pretrained=False), job.preset.stacks.channels)
-    classifier.encoder.load_state_dict(learnt.encoder.state_dict())
+    broken = PUBLISHED["train"].rates()[: len(LEVELS)].mean()
+    classifier.start_from(learnt, float(np.log(broken / (1 - broken))))  # half of its vertebrae were broken
     return classifier
 
 

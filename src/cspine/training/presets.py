@@ -75,13 +75,15 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    # Every stage within a minute on a dozen small studies: is everything in its place? It learns nothing.
+    # Every stage within a minute on a dozen small studies: is everything in its place? The classifier learns nothing.
     "smoke": Preset(
         column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
         stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
-        locator=LocatorSettings(spacing_mm=5.0, channels=(4, 8), stem_stride=2, crop_vox=(32, 24, 24)),
+        locator=LocatorSettings(spacing_mm=5.0, channels=(8, 16, 32), stem_stride=2, crop_vox=(32, 24, 24)),
         classifier=ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=8, context_layers=1),
-        locator_fit=FitSettings(epochs=2, batch=1, learning_rate=5e-3, ema_decay=0.5),
+        locator_fit=FitSettings(
+            epochs=6, batch=1, repeats=10, learning_rate=1e-2, ema_decay=0.95, evaluate_every=6
+        ),
         encoder_fit=FitSettings(epochs=2, batch=4, learning_rate=2e-3, ema_decay=0.5),
         classifier_fit=FitSettings(epochs=2, batch=2, learning_rate=1e-3, ema_decay=0.5),
     ),
@@ -101,10 +103,10 @@ PRESETS: dict[str, Preset] = {
             dropout=0.1,
         ),
         locator_fit=FitSettings(
-            epochs=10, batch=1, repeats=5, learning_rate=5e-3, ema_decay=0.98, evaluate_every=5
+            epochs=10, batch=1, repeats=5, learning_rate=5e-3, ema_decay=0.98, evaluate_every=10
         ),
-        encoder_fit=FitSettings(epochs=36, batch=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=18),
-        classifier_fit=FitSettings(epochs=4, batch=2, learning_rate=7e-4, ema_decay=0.98, evaluate_every=2),
+        encoder_fit=FitSettings(epochs=50, batch=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=50),
+        classifier_fit=FitSettings(epochs=2, batch=4, learning_rate=7e-4, ema_decay=0.98, evaluate_every=2),
         augment=AugmentSettings(
             shift_mm=4.0,
             stretch=0.05,
