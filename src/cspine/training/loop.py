@@ -71,9 +71,8 @@ class Fit:
         self.task, self.settings, self.seed, self.place = task, settings, seed, place
         self.device = place.device
         self.precision = fast_precision(self.device)
-        torch.manual_seed(
-            seed
-        )  # here, so that nothing that was or was not done before has a say in the weights
+        # Here, so that nothing that was or was not done before has a say in the weights.
+        torch.manual_seed(seed)
         self.model = task.make_model().to(self.device)
         self.ema = ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
         self.sampler = EpochSampler(len(task.dataset), settings.repeats, seed, place.rank, place.ranks)
