@@ -93,8 +93,11 @@ demo: $(READY)  ## the whole line on a small synthetic competition, without a GP
 bench-scans: $(READY)  ## measure prepare against the published loop and the raw decoder
 	$(PY) benchmarks/bench_scans.py $(EXTRA)
 
-test: $(READY)  ## run the tests
-	$(PY) -m pytest -q
+test: $(READY)  ## run the tests, but for those of the whole line
+	$(PY) -m pytest -q -m "not line"
+
+test-line: $(READY)  ## kill the whole line at random moments and compare what it ends in
+	$(PY) -m pytest -q -m line
 
 lint: $(READY)  ## check style and format
 	$(VENV)/bin/ruff check .
@@ -104,4 +107,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans test lint format
+.PHONY: help setup replica describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans test test-line lint format

@@ -67,7 +67,7 @@ def undisturbed(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.line
 def test_killed_at_random_moments_the_line_ends_in_the_same_submission(tmp_path, undisturbed):
     lasts_s = float((undisturbed / "seconds.txt").read_text())
     chance = random.Random(5)
@@ -77,7 +77,7 @@ def test_killed_at_random_moments_the_line_ends_in_the_same_submission(tmp_path,
         assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
-@pytest.mark.slow
+@pytest.mark.line
 def test_a_second_run_does_nothing_again(undisturbed):
     kept = [
         path
