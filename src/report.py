@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
     found = Found(uids, values, truth)
     sections = [
         Section("Scores", "Lower is better; the gain is over the best constants 2q / (1 + q) of the training rates q. "
-                "Out-of-fold values are calibrated on the other folds; the epoch of each fold was chosen by its score.",
+                "Out-of-fold values are calibrated on the other folds; a fold judged at several epochs kept the best.",
                 block=scoring.format_tables(table),
                 pictures=(("Gain over the constants, level by level", figures.gain_picture(table)),)),
         Section("Calibration", "Out of fold. A submitted value v stands for the probability v / (2 - v).",
