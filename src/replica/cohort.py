@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
+from replica.oddities import choose_oddities
 from replica.settings import ReplicaSettings
 
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7")
@@ -49,7 +50,7 @@ def make_cohort(settings: ReplicaSettings) -> pd.DataFrame:
     """Draw every patient of the replica.
 
     Returns one row a study: index (its number, which seeds it), StudyInstanceUID, split, site (1-12), sex,
-    age, patient_overall, C1..C7 (0/1), boxed and masked (bool).
+    age, patient_overall, C1..C7 (0/1), boxed and masked (bool), oddity ("" for most).
     """
     rng = np.random.default_rng(np.random.SeedSequence([settings.seed, 2**31]))
     frames = [
@@ -62,6 +63,7 @@ def make_cohort(settings: ReplicaSettings) -> pd.DataFrame:
     cohort.insert(0, "StudyInstanceUID", [f"1.2.826.0.1.3680043.{n}" for n in numbers])
     cohort.insert(0, "index", np.arange(len(cohort)))
     _choose_annotated(cohort, settings, rng)
+    cohort["oddity"] = choose_oddities(cohort, settings)
     return cohort
 
 
