@@ -10,7 +10,7 @@ from replica.sites import JPEG_LOSSLESS
 from replica.study import draw_protocol
 
 HEADER_BYTES = 1000  # of a slice's file
-SMALLEST_JPEG = 0.25  # share of its plain size that a JPEG Lossless slice takes at least
+SMALLEST_JPEG = 0.35  # share of its plain size that a JPEG Lossless slice takes at least
 
 
 def census(cohort: pd.DataFrame, settings: ReplicaSettings) -> pd.DataFrame:

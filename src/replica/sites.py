@@ -40,7 +40,7 @@ SHARP, EDGY, MIDDLE, SOFT = Kernel(0.57, 2.4), Kernel(0.54, 3.0), Kernel(0.56, 1
 # Source of the shares: the header tables of all 2,019 training studies. Which site has which is not published;
 # the table is the flattest one that meets the totals of every step and thickness with the sites' numbers of
 # patients (Table 1 of the paper). JPEG Lossless is left to 12 % of the studies: 350 GB for 711,601 slices leave
-# room for no more, as such a slice has about a third of the 524 kB of a plain one.
+# room for no more, as such a slice takes about 0.45 of the 525 kB of a plain one.
 SITES = {
     1: Site(((0.625, 0.625, 0.772), (0.3125, 0.625, 0.168), (0.5, 0.625, 0.06)),
             0.39, SHARP, 40, 44, 0.42, 4, SIGNED, EXPLICIT_LE, 0.07, (BONE,)),
