@@ -10,7 +10,8 @@ from replica.cohort import LEVELS
 from replica.injuries import Injury, break_bone, draw_injury
 from replica.lookalikes import draw_wear, vascular_channel
 from replica.neck import BLOOD_HU, DISC_HU, make_layers
-from replica.scanner import Protocol, choose_protocol
+from replica.oddities import Oddity, make_odd
+from replica.protocol import Protocol, choose_protocol
 from replica.settings import ReplicaSettings
 from replica.shapes import Box, Grid, LocalField, Solid, coverage, frame_box, slab
 from replica.texture import Texture, lookup, make_texture
@@ -18,6 +19,7 @@ from replica.tissue import paint_slices
 from replica.vertebrae import BODY_MM, Shape, rib, vertebra
 
 RIM_MM = 4.0
+ODD_PURPOSE = 5  # of `study_rng`, for what makes a study odd
 SURFACE_MM = 0.4  # how uneven a bone's surface is
 
 
@@ -40,6 +42,7 @@ class Study:
     hu: np.ndarray  # (z, y, x) float32, head to feet
     labels: np.ndarray  # (z, y, x) uint8: 1-7 C1-C7, 8.. thoracic
     wounds: tuple[Wound, ...]
+    unseen: tuple[Injury, ...] = ()  # fractures outside the field of view of an odd study
 
 
 def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.Generator:
@@ -47,10 +50,20 @@ def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.
     return np.random.default_rng(np.random.SeedSequence([settings.seed, index, purpose]))
 
 
+def draw_protocol(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, Protocol]:
+    """The patient of one row of the cohort, and how this patient is scanned; nothing is painted."""
+    index = int(row["index"])
+    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, 0))
+    protocol = choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, index, 1))
+    if row["oddity"]:
+        odd_rng = study_rng(settings, index, ODD_PURPOSE)
+        protocol = make_odd(protocol, Oddity(row["oddity"]), anatomy, settings, odd_rng)
+    return anatomy, protocol
+
+
 def make_study(row: pd.Series, settings: ReplicaSettings) -> Study:
     """Build the study of one row of the cohort."""
-    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, int(row["index"]), 0))
-    protocol = choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, int(row["index"]), 1))
+    anatomy, protocol = draw_protocol(row, settings)
     rng = study_rng(settings, int(row["index"]), 2)
     injuries = {
         level: draw_injury(level, float(rng.uniform(*settings.severity)), rng)
@@ -83,8 +96,17 @@ def paint(anatomy: Anatomy, protocol: Protocol, injuries: dict[str, Injury]) -> 
     _discs(canvas)
     wounds = [_bone(canvas, number, injuries.get(name)) for number, name in enumerate(NAMES)]
     wounds = tuple(wound for wound in wounds if wound is not None)
-    assert len(wounds) == len(injuries), f"a fracture left no trace: {sorted(injuries)}"
-    return Study(protocol, anatomy, hu, labels, wounds)
+    unseen = tuple(i for i in injuries.values() if i.level not in {wound.injury.level for wound in wounds})
+    lost = [i.level for i in unseen if _in_view(grid, anatomy, i.level)]
+    assert not lost, f"a fracture left no trace: {lost}"
+    return Study(protocol, anatomy, hu, labels, wounds, unseen=unseen)
+
+
+def _in_view(grid: Grid, anatomy: Anatomy, level: str) -> bool:
+    """Whether the scan holds all of a vertebra from its upper end to its lowest process."""
+    z, k = anatomy.poses[NAMES.index(level)].centre[0], anatomy.scale
+    heights = grid.axis(0)
+    return bool(heights[0] > z + 12 * k and heights[-1] < z - 32 * k)
 
 
 def _marble(canvas: Canvas, k: int) -> None:

@@ -17,8 +17,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from replica.annotators import draw_boxes, write_mask
+from replica.census import bytes_needed
 from replica.cohort import make_cohort
 from replica.dicom import slice_header, write_slice
+from replica.disk import check_room, room_in
+from replica.injuries import Injury
+from replica.oddities import describe
 from replica.scanner import scan
 from replica.settings import ReplicaError, ReplicaSettings
 from replica.study import Study, make_study, study_rng
@@ -31,9 +35,15 @@ def replicate(settings: ReplicaSettings) -> dict:
     """Write a synthetic competition to `settings.out`, or finish one begun with the same settings.
 
     Returns counts: studies, written (in this call), slices, positive, boxes, masks. Raises ReplicaError when
-    the folder holds something else, or a replica of other settings, or another process is writing it.
+    the folder holds something else, or a replica of other settings, or another process is writing it, or the
+    disk has no room; then what is finished stays, and the next call goes on.
     """
     out = Path(settings.out)
+    with room_in(out):
+        return _replicate(out, settings)
+
+
+def _replicate(out: Path, settings: ReplicaSettings) -> dict:
     claim(out, settings)
     with _locked(out):
         cohort = make_cohort(settings)
@@ -107,6 +117,7 @@ def _folders(out: Path, settings: ReplicaSettings) -> None:
 def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> int:
     """Write the studies that have no record yet; returns how many."""
     rows = [row for _, row in cohort.iterrows() if not _record(out, row).exists()]
+    check_room(out, bytes_needed(rows, settings))
     bar = tqdm(
         total=len(cohort), initial=len(cohort) - len(rows), unit="study", disable=not sys.stderr.isatty()
     )
@@ -152,42 +163,51 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
     uid, index = row["StudyInstanceUID"], int(row["index"])
     competition, work = out / "competition", out / WORK / str(row["StudyInstanceUID"])
     images = competition / ("train_images" if row["split"] == "train" else "test_images") / uid
+    temporary = out / WORK / f"{uid}.nii"
     for stale in (work, images):
         shutil.rmtree(stale, ignore_errors=True)
-    work.mkdir(parents=True)
     study = make_study(row, settings)
-    slices = write_series(work, study, uid, settings, index)
-    os.rename(work, images)
     annotator = study_rng(settings, index, 4)
     boxes = draw_boxes(study, uid, annotator) if row["boxed"] else []
-    if row["masked"]:
-        temporary = out / WORK / f"{uid}.nii"
-        write_mask(temporary, study, annotator)
-        os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
-    write_json(_record(out, row), {"slices": slices, "boxes": boxes, "wounds": _wounds(study, uid)})
+    try:
+        work.mkdir(parents=True)
+        slices = write_series(work, study, uid, settings, index)
+        os.rename(work, images)
+        if row["masked"]:
+            write_mask(temporary, study, annotator)
+            os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
+        record = {"slices": slices, "boxes": boxes, "wounds": _wounds(study, uid)}
+        if row["oddity"]:
+            record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
+        write_json(_record(out, row), record)
+    finally:  # halves would take the room that finished studies need
+        shutil.rmtree(work, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings, index: int) -> int:
-    """Scan and write every slice; returns how many."""
-    header, numbers = slice_header(uid, study.protocol), study.protocol.file_numbers()
-    stored = scan(study.hu, study.protocol, study.anatomy, study_rng(settings, index, 3))
-    for k, image in enumerate(stored):
-        write_slice(folder, header, study.protocol, k, int(numbers[k]), image)
-    return len(numbers)
+    """Scan and write every slice, stack after stack; returns how many."""
+    protocol, rng = study.protocol, study_rng(settings, index, 3)
+    header, numbers = slice_header(uid, protocol), protocol.file_numbers()
+    for stack in range(protocol.stacks):
+        for k, image in enumerate(scan(study.hu, protocol, study.anatomy, rng)):
+            write_slice(folder, header, protocol, k, int(numbers[k]) + stack * len(numbers), image)
+    return protocol.stacks * len(numbers)
 
 
 def _wounds(study: Study, uid: str) -> list[dict]:
-    """Rows of truth/fractures.csv; centres in the scanner's millimetres (z, y, x)."""
+    """Rows of truth/fractures.csv; centres in the scanner's millimetres (z, y, x), none outside the view."""
     rows = []
     for wound in study.wounds:
-        centre = [c + o for c, o in zip(wound.centre_mm, study.protocol.offset_mm, strict=True)]
-        injury = wound.injury
-        rows.append(
-            {"StudyInstanceUID": uid, "level": injury.level, "kind": injury.kind,
-             "severity": round(injury.severity, 4),
-             **{f"{axis}_mm": round(mm, 2) for axis, mm in zip("zyx", centre, strict=True)}}
-        )  # fmt: skip
-    return rows
+        centre = study.protocol.patient_mm(wound.centre_mm)
+        place = {f"{axis}_mm": round(float(mm), 2) for axis, mm in zip("xyz", centre, strict=True)}
+        rows.append(_injury(uid, wound.injury) | place)
+    return rows + [_injury(uid, injury) | dict.fromkeys(("x_mm", "y_mm", "z_mm")) for injury in study.unseen]
+
+
+def _injury(uid: str, injury: Injury) -> dict:
+    severity = round(injury.severity, 4)
+    return {"StudyInstanceUID": uid, "level": injury.level, "kind": injury.kind, "severity": severity}
 
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:

@@ -13,8 +13,9 @@ from replica.anatomy import make_anatomy
 from replica.annotators import draw_boxes, write_mask
 from replica.dicom import slice_header, write_slice
 from replica.injuries import EVERY_KIND, KINDS, draw_injury
-from replica.scanner import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS, choose_protocol
+from replica.scanner import choose_protocol
 from replica.settings import ReplicaSettings
+from replica.sites import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS
 from replica.study import Study, paint
 from replica.writer import write_series
 
