@@ -1,6 +1,6 @@
 """One study from its row of the cohort: anatomy, injuries and tissue become a volume with its truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,13 @@ import pandas as pd
 from replica.anatomy import NAMES, Anatomy, Pose, make_anatomy
 from replica.cohort import LEVELS
 from replica.injuries import Injury, break_bone, draw_injury
-from replica.lookalikes import draw_wear, vascular_channel
+from replica.lookalikes import Lookalike, Mark, draw_kinds, draw_mark
 from replica.neck import BLOOD_HU, DISC_HU, make_layers
 from replica.scanner import Protocol, choose_protocol
 from replica.settings import ReplicaSettings
 from replica.shapes import Box, Grid, LocalField, Solid, coverage, frame_box, slab
 from replica.texture import Texture, lookup, make_texture
-from replica.tissue import paint_slices
+from replica.tissue import AIR_HU, paint_slices
 from replica.vertebrae import BODY_MM, Shape, rib, vertebra
 
 RIM_MM = 4.0
@@ -40,6 +40,7 @@ class Study:
     hu: np.ndarray  # (z, y, x) float32, head to feet
     labels: np.ndarray  # (z, y, x) uint8: 1-7 C1-C7, 8.. thoracic
     wounds: tuple[Wound, ...]
+    lookalikes: tuple[Lookalike, ...] = ()
 
 
 def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.Generator:
@@ -71,8 +72,17 @@ class Canvas:
     texture: Texture
 
 
-def paint(anatomy: Anatomy, protocol: Protocol, injuries: dict[str, Injury]) -> Study:
-    """Paint tissue, discs and bones on the protocol's grid; `injuries` by the level they break."""
+def paint(
+    anatomy: Anatomy,
+    protocol: Protocol,
+    injuries: dict[str, Injury],
+    lookalikes: dict[str, tuple[str, ...]] | None = None,
+) -> Study:
+    """Paint tissue, discs and bones on the protocol's grid.
+
+    `injuries` by the level they break; `lookalikes` are drawn from the anatomy, or are the kinds given by
+    level and no others.
+    """
     grid = protocol.grid
     hu, labels = np.empty(grid.shape, np.float32), np.zeros(grid.shape, np.uint8)
     canvas = Canvas(hu, labels, grid, anatomy, make_texture(anatomy, grid))
@@ -81,10 +91,13 @@ def paint(anatomy: Anatomy, protocol: Protocol, injuries: dict[str, Injury]) -> 
         canvas.hu[k] = painter(k)
         _marble(canvas, k)
     _discs(canvas)
-    wounds = [_bone(canvas, number, injuries.get(name)) for number, name in enumerate(NAMES)]
-    wounds = tuple(wound for wound in wounds if wound is not None)
+    wounds, seen = [], []
+    for number, name in enumerate(NAMES):
+        wound, marks = _bone(canvas, number, injuries.get(name), lookalikes)
+        wounds += [wound] if wound else []
+        seen += marks
     assert len(wounds) == len(injuries), f"a fracture left no trace: {sorted(injuries)}"
-    return Study(protocol, anatomy, hu, labels, wounds)
+    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen))
 
 
 def _marble(canvas: Canvas, k: int) -> None:
@@ -93,20 +106,23 @@ def _marble(canvas: Canvas, k: int) -> None:
     canvas.hu[k] += (canvas.hu[k] > -300) * lookup(canvas.texture.fibres, canvas.grid, part)[0]
 
 
-def _bone(canvas: Canvas, number: int, injury: Injury | None) -> Wound | None:
-    """Paint one vertebra with its wear and its fracture; returns where the fracture lies."""
+def _bone(
+    canvas: Canvas, number: int, injury: Injury | None, forced: dict[str, tuple[str, ...]] | None
+) -> tuple[Wound | None, list[Lookalike]]:
+    """Paint one vertebra with its look-alikes and its fracture; returns where they lie."""
     grid, anatomy = canvas.grid, canvas.anatomy
     name, pose = NAMES[number], anatomy.poses[number]
     rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 2, number]))
-    wear = draw_wear(anatomy, number, rng)
+    kinds = draw_kinds(anatomy, number, rng) if forced is None else forced.get(name, ())
+    marks = [draw_mark(kind, name, rng) for kind in kinds]
     size = anatomy.scale * float(anatomy.size[number])
-    solids = vertebra(name, Shape(size, max(wear.wedge, injury.wedge if injury else 0.0), wear.spur_mm))
-    solids += wear.ossicles
+    wedge = max([mark.wedge for mark in marks] + [injury.wedge if injury else 0.0])
+    solids = vertebra(name, Shape(size, wedge)) + [s for mark in marks for s in mark.bone]
     low = np.min([s.low for s in solids if not s.hole], axis=0) - RIM_MM
     high = np.max([s.high for s in solids if not s.hole], axis=0) + RIM_MM
     part = frame_box(grid, pose.centre, pose.turn, low, high)
     if any(p.stop <= p.start for p in part):
-        return None
+        return None, []
     if name.startswith("T"):
         _ribs(canvas, pose, name)
     field = LocalField(grid, part, pose.centre, pose.turn)
@@ -117,34 +133,54 @@ def _bone(canvas: Canvas, number: int, injury: Injury | None) -> Wound | None:
     gap, region = np.zeros((), np.float32), None
     if injury is not None:
         gap, region, natural = break_bone(field, injury.cuts, rng)
-    dark = vascular_channel(field, name, rng) if name in BODY_MM or name == "C2" else np.zeros((), np.float32)
-    _fill_bone(canvas, field, (gap, dark, wear.sclerosis, BODY_MM.get(name)), natural)
+    shares = [
+        _share(field, [s for m in marks for s in getattr(m, what)]) for what in ("dark", "dense", "gas")
+    ]
+    canvas.hu[part] += (AIR_HU - canvas.hu[part]) * shares[2]
+    _fill_bone(canvas, field, (gap, *shares[:2]), natural)
     view = canvas.labels[part]
     view[(field.d < 0) & (gap < 0.6) & (view == 0)] = number + 1
+    seen = [Lookalike(m.kind, name, *_place(grid, part, _near(field, m))) for m in marks]
     if region is None or not region.any():
-        return None
+        return None, seen
+    return Wound(injury, *_place(grid, part, region)), seen
+
+
+def _place(grid: Grid, part: Box, region: np.ndarray) -> tuple:
+    """The box, the region and its centre in mm."""
     centre = [float(grid.axis(dim, part[dim])[np.nonzero(region)[dim]].mean()) for dim in range(3)]
-    return Wound(injury, part, region, tuple(centre))
+    return part, region, tuple(centre)
+
+
+def _near(field: LocalField, mark: Mark) -> np.ndarray:
+    """Voxels of the field's box in or at a look-alike's solids."""
+    reach = max(0.6, 0.6 * field.grid.voxel_mm)
+    return _union(field, mark.solids).d < reach
+
+
+def _union(field: LocalField, solids) -> LocalField:
+    union = LocalField(field.grid, field.part, field.centre, field.turn)
+    for solid in solids:
+        union.add(replace(solid, hole=False, blend_mm=0.3))
+    return union
+
+
+def _share(field: LocalField, solids: list[Solid]) -> np.ndarray:
+    """How much of every voxel of the field's box lies in the solids."""
+    return coverage(_union(field, solids).d, field.grid.voxel_mm) if solids else np.zeros((), np.float32)
 
 
 def _fill_bone(canvas: Canvas, field: LocalField, inner: tuple, natural: np.ndarray) -> None:
     """Composite cortex, cancellous bone and gaps over the tissue of a field's box."""
     anatomy, texture, view = canvas.anatomy, canvas.texture, canvas.hu[field.part]
-    gap, dark, narrowed, body = inner
+    gap, dark, dense = inner
     edge = field.grid.voxel_mm
     outer = coverage(field.d, edge)
     patches = lookup(texture.coarse, field.grid, field.part)
     # a broken face has no cortex
     core = coverage(natural + np.float32(anatomy.cortex_mm) * (1 + 0.35 * patches), edge)
     marrow = anatomy.cancellous_hu + 45 * patches + 85 * lookup(texture.fine, field.grid, field.part)
-    if body is not None and narrowed > 0.25:
-        u, v, w = field.coordinates(field.part)
-        plate = (
-            np.clip((np.abs(u) - body[2] / 2 + 3.5) / 3.5, 0, 1)
-            * (np.abs(v) < body[0] / 2)
-            * (np.abs(w) < body[1] / 2)
-        )
-        marrow = marrow + np.float32(550 * (narrowed - 0.25)) * plate
+    marrow = marrow + np.float32(330) * dense
     marrow = marrow + (20 - marrow) * dark
     bone = anatomy.cortex_hu + (marrow - anatomy.cortex_hu) * core
     bone = bone + (BLOOD_HU + 10 - bone) * gap
@@ -157,7 +193,7 @@ def _ribs(canvas: Canvas, pose: Pose, name: str) -> None:
     for side in (-1, 1):
         field = _field(canvas.grid, pose, rib(side, name))
         if field is not None:
-            _fill_bone(canvas, field, (nothing, nothing, 0.0, None), field.d)
+            _fill_bone(canvas, field, (nothing, nothing, nothing), field.d)
 
 
 def _discs(canvas: Canvas) -> None:
