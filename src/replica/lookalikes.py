@@ -8,7 +8,6 @@ from replica.anatomy import C7, NAMES, Anatomy
 from replica.shapes import Box, Solid, capsule, ellipsoid, slab
 from replica.vertebrae import BODY_MM, CANAL_MM, SPINOUS
 
-AXIS_MM = (15.5, 17.5, 17.0)
 SUBAXIAL = ("C3", "C4", "C5", "C6", "C7")
 LEVELS_OF: dict[str, tuple[str, ...]] = {
     "arch_cleft": ("C1",),
@@ -75,7 +74,7 @@ def draw_kinds(anatomy: Anatomy, number: int, rng: np.random.Generator) -> tuple
 
 def draw_mark(kind: str, level: str, rng: np.random.Generator) -> Mark:
     """Shape one look-alike."""
-    depth, width, height = BODY_MM.get(level, AXIS_MM)
+    depth, width, height = BODY_MM.get(level, BODY_MM["C2"])
     side = float(rng.choice([-1.0, 1.0]))
     at = float(rng.normal(0, 1.5))
     back = depth / 2
@@ -117,3 +116,11 @@ def draw_mark(kind: str, level: str, rng: np.random.Generator) -> Mark:
         return Mark(kind, dark=(capsule(a, b, 0.5),))
     assert kind == "vascular_channel", kind
     return Mark(kind, dark=(capsule((0.5, back, at), (0, 0.1 * back, side * 3), 0.9, 0.5),))
+
+
+def basivertebral(level: str, seed: int) -> Solid:
+    """The basivertebral vein's funnel in the middle of every body's back wall."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 9]))
+    depth, _, _ = BODY_MM[level]
+    radii = (rng.uniform(0.7, 1.5), depth * rng.uniform(0.25, 0.42), rng.uniform(1.2, 3.0))
+    return ellipsoid((rng.normal(0.3, 0.4), depth / 2, rng.normal(0, 0.6)), radii)
