@@ -27,6 +27,7 @@ from replica.vertebrae import (
 
 RIM_MM = 4.0
 SURFACE_MM, SWELL_MM = 0.22, 0.45  # how uneven a bone's surface is, close up and at large
+CANAL_WALL, CANAL_WALL_MM, VEIN = 0.6, 0.7, 0.75  # a vessel's cortex; how empty a vein's funnel is
 GRAIN_HU, PATCH_HU, DENSE_HU, MARROW_HU = 95.0, 40.0, 380.0, 20.0
 
 
@@ -71,7 +72,7 @@ def paint_bone(
     """
     anatomy, name, pose = canvas.anatomy, NAMES[number], canvas.anatomy.poses[number]
     marks = _marks(anatomy, number, forced)
-    wedge = max([mark.wedge for mark in marks] + [injury.wedge if injury else 0.0])
+    wedge = max([mark.loss for mark in marks] + [injury.wedge if injury else 0.0])
     solids = _solids(anatomy, number, wedge) + [s for mark in marks for s in mark.bone]
     field = _field(canvas.grid, pose, solids)
     if field is None:
@@ -84,14 +85,17 @@ def paint_bone(
     if injury is not None:
         rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 8, number]))
         gap, dense, regions, natural = break_bone(field, injury, _size(anatomy, number), rng)
-    shares = {what: _share(field, [s for m in marks for s in getattr(m, what)]) for what in ("dark", "gas")}
-    dense = np.maximum(dense, _share(field, [s for m in marks for s in m.dense], soft_mm=2.0))
+    gas = _share(field, _every(marks, "gas"))
+    if gas.any():
+        canvas.hu[field.part] += (AIR_HU - canvas.hu[field.part]) * gas
+    dense = np.maximum(dense, _share(field, _every(marks, "dense"), soft_mm=2.0))
+    canals = _every(marks, "dark")
+    dark = _share(field, canals)
+    dense = np.maximum(dense, np.float32(CANAL_WALL) * _share(field, canals, grow_mm=CANAL_WALL_MM))
     if name != "C1":
-        vein = _share(field, [scaled(basivertebral(name, anatomy.seed + number), _size(anatomy, number))])
-        shares["dark"] = np.maximum(shares["dark"], np.float32(0.75) * vein)
-    if shares["gas"].any():
-        canvas.hu[field.part] += (AIR_HU - canvas.hu[field.part]) * shares["gas"]
-    _fill(canvas, field, Filling(gap, shares["dark"], dense, natural, name))
+        vein = scaled(basivertebral(name, anatomy.seed + number), _size(anatomy, number))
+        dark = np.maximum(dark, np.float32(VEIN) * _share(field, [vein]))
+    _fill(canvas, field, Filling(gap, dark, dense, natural, name))
     view = canvas.labels[field.part]
     view[(field.d < 0) & (gap < 0.6) & (view == 0)] = number + 1
     seen = [Lookalike(m.kind, name, *_place(field, _near(field, m))) for m in marks]
@@ -189,10 +193,14 @@ def _union(field: LocalField, solids) -> LocalField:
     return union
 
 
-def _share(field: LocalField, solids: list[Solid], soft_mm: float = 0.0) -> np.ndarray:
-    """How much of every voxel of the field's box lies in the solids."""
+def _every(marks: list[Mark], what: str) -> list[Solid]:
+    return [solid for mark in marks for solid in getattr(mark, what)]
+
+
+def _share(field: LocalField, solids: list[Solid], soft_mm: float = 0.0, grow_mm: float = 0.0) -> np.ndarray:
+    """How much of every voxel of the field's box lies in the solids, or so near to them."""
     width = max(field.grid.voxel_mm, soft_mm)
-    return coverage(_union(field, solids).d, width) if solids else np.zeros((), np.float32)
+    return coverage(_union(field, solids).d - grow_mm, width) if solids else np.zeros((), np.float32)
 
 
 def _fill(canvas: Canvas, field: LocalField, inner: Filling) -> None:

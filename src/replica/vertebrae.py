@@ -71,7 +71,7 @@ def body(dims: tuple[float, float, float], wedge: float, hooks_mm: float, rng: n
         ry, rx = rd - middle * (0.5 + 0.8 * front), rw - 1.5 * middle
         dent = np.where(v > 0, 0.9 * (1 - a1) * b, 0)  # the back wall is a little hollow
         across, along = np.abs(w) / rx, np.abs(v) / ry + dent / rd
-        power = np.clip(2.8 + 0.7 * b, 2.3, 3.4)
+        power = np.clip(2.65 + 0.8 * b, 2.15, 3.4)
         radial = ((across**power + along**power) ** (1 / power) - 1) * np.minimum(rx, ry)
         cap = np.maximum(tilted - top, -bottom - tilted)
         outer, inner = np.maximum(radial + soft, 0), np.maximum(cap + soft, 0)
@@ -88,18 +88,20 @@ def pillar(name: str, side: int, shape: Shape, rng: np.random.Generator) -> Soli
     hand = 0 if side < 0 else 1
     up, down = np.float32(shape.up_mm[hand] / shape.scale), np.float32(shape.down_mm[hand] / shape.scale)
     deep, wide = ((5.6, 5.7), (4.0, 5.2))[name[0] == "T"] + rng.normal(0, 0.25, 2)
-    flat, soft = np.float32(1 / np.hypot(1, lean)), np.float32(1.5)
+    flat, soft, bend = np.float32(1 / np.hypot(1, lean)), np.float32(1.2), np.float32(3.4)
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         v, w = v - c[1], np.abs(w - c[2])
         fall = u - c[0] + lean * v
         share = np.clip(np.maximum(fall / up, -fall / down), 0, 1)
         waist = 1 - share * share
+        dv = np.abs(v + 0.3 * waist) - deep + 0.5 * waist + bend
+        dw = w - wide + 0.7 * waist + bend
+        around = np.sqrt(np.maximum(dv, 0) ** 2 + np.maximum(dw, 0) ** 2)
+        around = around + np.minimum(np.maximum(dv, dw), 0) - bend + soft
         cap = np.maximum(fall - up, -down - fall) * flat + soft
-        dv = np.abs(v + 0.3 * waist) - deep + 0.5 * waist + soft
-        dw = w - wide + 0.7 * waist + soft
-        far = np.sqrt(np.maximum(cap, 0) ** 2 + np.maximum(dv, 0) ** 2 + np.maximum(dw, 0) ** 2)
-        return far + np.minimum(np.maximum(np.maximum(cap, dv), dw), 0) - soft
+        far = np.sqrt(np.maximum(cap, 0) ** 2 + np.maximum(around, 0) ** 2)
+        return far + np.minimum(np.maximum(cap, around), 0) - soft
 
     low = np.array([c[0] - down - lean * deep, c[1] - deep - 1, c[2] - wide])
     high = np.array([c[0] + up + lean * deep, c[1] + deep + 1, c[2] + wide])
