@@ -12,6 +12,9 @@ GROW_MM = 2.0  # around what is seen
 HAND_MM = 1.3  # SD of where a hand sets a box's edge on a key slice
 KEY_MM = (3.0, 9.0)  # between key slices
 HANDS = (2, 5)  # annotators of a study, from and below
+CARE = (-0.58, 0.45)  # log of the share of a fracture's slices that a study's annotators box: mean, SD
+FEWEST = 2
+STRAY = 0.12  # how far apart two annotators' first and last slices lie, share of the fracture
 DECIMALS = 5
 
 Corners = dict[int, np.ndarray]  # slice of the grid -> y0, x0, y1, x1 in pixels
@@ -26,12 +29,12 @@ def draw_boxes(study: Study, uid: str, rng: np.random.Generator) -> list[dict]:
     """
     grid, numbers = study.protocol.grid, study.protocol.file_numbers()
     corners: Corners = {}
-    hands = int(rng.integers(*HANDS))
+    hands, care = int(rng.integers(*HANDS)), min(float(np.exp(rng.normal(*CARE))), 1.0)
     for wound in study.wounds:
         for hand in range(hands):
             # somebody boxes every fracture; the others miss the faint ones now and then
             seen = hand == 0 or rng.random() < 0.55 + 0.45 * min(wound.injury.severity, 1.0)
-            for k, box in _interpolated(_key_boxes(grid, wound, rng) if seen else []):
+            for k, box in _interpolated(_key_boxes(grid, wound, care, rng) if seen else []):
                 old = corners.get(k, box)
                 corners[k] = np.concatenate([np.minimum(old[:2], box[:2]), np.maximum(old[2:], box[2:])])
     rows = []
@@ -46,9 +49,11 @@ def draw_boxes(study: Study, uid: str, rng: np.random.Generator) -> list[dict]:
     return sorted(rows, key=lambda row: row["slice_number"])
 
 
-def _key_boxes(grid: Grid, wound: Wound, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+def _key_boxes(
+    grid: Grid, wound: Wound, care: float, rng: np.random.Generator
+) -> list[tuple[int, np.ndarray]]:
     """One annotator's boxes on key slices: the first and last that show the fracture, and some between."""
-    zs = np.flatnonzero(wound.region.any(axis=(1, 2)))
+    zs = _slices(wound, care, rng)
     step = max(1, round(rng.uniform(*KEY_MM) / grid.spacing_mm[0]))
     keys = sorted({int(zs[0]), int(zs[-1]), *(int(z) for z in zs[step // 2 :: step])})
     pixel = np.tile(grid.spacing_mm[1:], 2)
@@ -61,6 +66,19 @@ def _key_boxes(grid: Grid, wound: Wound, rng: np.random.Generator) -> list[tuple
         slack = GROW_MM + HAND_MM * np.abs(rng.standard_normal(4))
         boxes.append((wound.part[0].start + z, corner + slack * [-1, -1, 1, 1] / pixel))
     return boxes
+
+
+def _slices(wound: Wound, care: float, rng: np.random.Generator) -> np.ndarray:
+    """The slices that an annotator boxes: a window around where most of the fracture is to be seen."""
+    area = wound.region.sum(axis=(1, 2))
+    zs = np.flatnonzero(area)
+    keep = max(FEWEST, round(care * len(zs)))
+    seen = np.concatenate([[0], np.cumsum(area[zs[0] : zs[-1] + 1])])
+    zs = np.arange(zs[0], zs[-1] + 1)
+    keep = min(keep, len(zs))
+    first = int(np.argmax(seen[keep:] - seen[:-keep])) + round(STRAY * care * len(zs) * rng.standard_normal())
+    first = int(np.clip(first, 0, len(zs) - keep))
+    return zs[first : first + keep]
 
 
 def _interpolated(keys: list[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
