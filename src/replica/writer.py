@@ -16,12 +16,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from replica.annotators import draw_boxes, write_mask
+from replica.annotators import draw_boxes
 from replica.census import bytes_needed
 from replica.cohort import make_cohort
 from replica.dicom import slice_header, write_slice
 from replica.disk import check_room, room_in
 from replica.injuries import Injury
+from replica.masks import write_fractures, write_mask
 from replica.oddities import describe
 from replica.scanner import scan
 from replica.settings import ReplicaError, ReplicaSettings
@@ -108,7 +109,8 @@ def _locked(out: Path) -> Iterator[None]:
 def _folders(out: Path, settings: ReplicaSettings) -> None:
     names = ["competition", "truth"]
     if not settings.labels_only:
-        names += [f"competition/{n}" for n in ("train_images", "test_images", "segmentations")] + [RECORDS]
+        names += [f"competition/{n}" for n in ("train_images", "test_images", "segmentations")]
+        names += ["truth/fractures", RECORDS]
     shutil.rmtree(out / WORK, ignore_errors=True)  # halves of a run that was killed
     for name in [*names, WORK]:
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,11 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
         if row["masked"]:
             write_mask(temporary, study, annotator)
             os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
-        record = {"slices": slices, "boxes": boxes, "wounds": _wounds(study, uid)}
+        if study.wounds:
+            write_fractures(temporary, study)
+            os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
+        truth = {"wounds": _wounds(study, uid), "lookalikes": _lookalikes(study, uid)}
+        record = {"slices": slices, "boxes": boxes, **truth}
         if row["oddity"]:
             record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
         write_json(_record(out, row), record)
@@ -196,23 +202,46 @@ def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings
 
 
 def _wounds(study: Study, uid: str) -> list[dict]:
-    """Rows of truth/fractures.csv; centres in the scanner's millimetres (z, y, x), none outside the view."""
-    rows = []
-    for wound in study.wounds:
-        centre = study.protocol.patient_mm(wound.centre_mm)
-        place = {f"{axis}_mm": round(float(mm), 2) for axis, mm in zip("xyz", centre, strict=True)}
-        rows.append(_injury(uid, wound.injury) | place)
-    return rows + [_injury(uid, injury) | dict.fromkeys(("x_mm", "y_mm", "z_mm")) for injury in study.unseen]
+    """Rows of truth/fractures.csv; `fracture` is the number in the study's mask of fractures.
+
+    Those outside the view come last, without a place and a number in no mask.
+    """
+    shown = [
+        _injury(uid, number, wound.injury) | _millimetres(study, wound.centre_mm)
+        for number, wound in enumerate(study.wounds, start=1)
+    ]
+    hidden = [_injury(uid, n, injury) for n, injury in enumerate(study.unseen, start=len(shown) + 1)]
+    return shown + hidden
 
 
-def _injury(uid: str, injury: Injury) -> dict:
+def _injury(uid: str, number: int, injury: Injury) -> dict:
     severity = round(injury.severity, 4)
-    return {"StudyInstanceUID": uid, "level": injury.level, "kind": injury.kind, "severity": severity}
+    return {
+        "StudyInstanceUID": uid,
+        "fracture": number,
+        "level": injury.level,
+        "kind": injury.kind,
+        "severity": severity,
+    }
+
+
+def _lookalikes(study: Study, uid: str) -> list[dict]:
+    """Rows of truth/lookalikes.csv."""
+    return [
+        {"StudyInstanceUID": uid, "level": m.level, "kind": m.kind, **_millimetres(study, m.centre_mm)}
+        for m in study.lookalikes
+    ]
+
+
+def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[str, float]:
+    """A place of the grid in the scanner's millimetres."""
+    place = study.protocol.patient_mm(centre_mm)
+    return {f"{axis}_mm": round(float(mm), 2) for axis, mm in zip("xyz", place, strict=True)}
 
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
     """Write the tables from the studies' records, then mark the replica complete."""
-    empty = {"slices": 0, "boxes": [], "wounds": []}
+    empty = {"slices": 0, "boxes": [], "wounds": [], "lookalikes": []}
     rows = [row for _, row in cohort.iterrows()]
     records = [empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows]
     write_tables(out, cohort, records)
