@@ -7,9 +7,8 @@ import numpy as np
 from replica.anatomy import Anatomy
 from replica.forms import mirror, rod
 from replica.shapes import Grid
-from replica.skin import outline
 from replica.throat import airway_rows
-from replica.tissue import AIR_HU, FINE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, noise, trim
+from replica.tissue import AIR_HU, COARSE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, noise, trim
 
 SHELL_HU, CORE_HU, MATTRESS_HU, COVER_HU = 180.0, -915.0, -945.0, -350.0
 HOLDER_HU, PLASTIC_HU, FOAM_HU, TUBE_HU, METAL_HU = 260.0, 60.0, -955.0, 320.0, 3000.0
@@ -82,39 +81,52 @@ def holder_layer(body: Body, skin: Layer, rng: np.random.Generator) -> Iterator[
     tall = np.float32(rng.uniform(78, 105))
     r = (np.abs(x / wide) ** power + np.abs((y - back + tall) / tall) ** power) ** (1 / power)
     trough = (r - 1) * np.float32(min(wide, float(tall)))
-    rim = back - np.float32(rng.uniform(60, 130)) - y
-    half = np.float32(rng.uniform(0.9, 1.9))
-    d = np.maximum(np.maximum(np.abs(trough) - half, rim), np.where(y < back - tall, np.abs(np.abs(x) - wide) - half, -9))
-    shell = np.broadcast_to(d, cut.lattice.shape).astype(np.float32)
-    pad = np.maximum(np.maximum(trough + half, rim + 10), -(trough + half + np.float32(rng.uniform(3, 9))))
-    for distance, ink in ((np.broadcast_to(pad, cut.lattice.shape), Ink(FOAM_HU)), (shell, Ink(HOLDER_HU))):
-        layer = trim(Layer(np.ascontiguousarray(distance, np.float32), cut.lattice, ink))
+    rim = back - np.float32(rng.uniform(70, 140)) - y
+    sides = np.abs(x) - np.float32(wide)
+    trough = np.where(y < back - tall, sides, trough)  # its walls stand upright
+    thick = np.float32(rng.uniform(1.6, 3.4))
+    pad = np.float32(rng.uniform(3, 9)) * (rng.random() < 0.6)
+    inks = (Ink(HOLDER_HU), Ink(FOAM_HU), Ink(AIR_HU))
+    for depth, ink in zip((np.float32(0), thick, thick + pad), inks, strict=True):
+        d = np.maximum(trough + depth, rim - (depth > 0) * 4)
+        layer = trim(Layer(np.broadcast_to(d, cut.lattice.shape).astype(np.float32), cut.lattice, ink))
         if layer is not None:
             yield layer
 
 
 def collar_layers(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
     """A cervical collar: foam and a plastic shell before and behind, with a chin piece and a hole in front."""
-    flesh, gap = body.anatomy.flesh, np.float32(body.anatomy.flesh.collar_mm)
-    lattice = body.lattice(FINE_MM, body.box((-150, -125, -130), (20, 100, 130)))
+    anatomy, flesh = body.anatomy, body.anatomy.flesh
+    lattice = body.lattice(COARSE_MM, body.box((-150, -135, -125), (24, 105, 125)))
     if lattice is None:
         return
     f = body.frame(lattice)
-    skin = outline(f, body.anatomy)
-    loose = gap * (1 + 0.35 * noise(lattice, (40, 30, 30), rng))
-    top = np.where(f.v < 0, -26 - 0.10 * np.abs(f.w) - 80 * np.float32(flesh.gape), np.float32(-4))
-    low = np.where(f.v < 0, np.float32(-104), np.float32(-92))
+    around = _collar_distance(f, anatomy)
+    around += 1.2 * noise(lattice, (50, 40, 40), rng)
+    front = f.v < 0
+    top = np.where(front, np.float32(-30) + 0.16 * np.minimum(f.v + 60, 0) - 80 * np.float32(flesh.gape), np.float32(2))
+    low = np.where(front, np.float32(-100), np.float32(-94)) - 0.12 * np.abs(f.w)
     ends = np.maximum(f.u - top, low - f.u)
-    seam = 3.0 - np.abs(f.v + 6)  # the two shells overlap with a slit at the sides
-    hole = np.maximum(np.abs(f.w) - 19, np.abs(f.u + 84) - 13)
+    hole = np.maximum(np.abs(f.w) - 19, np.abs(f.u + 82) - 12)
     hole = np.where(f.v < -20, -hole, np.float32(-9))
-    foam = np.maximum(np.maximum(np.abs(skin - 0.55 * loose) - 0.42 * loose, ends), np.maximum(seam, hole))
-    shell = np.maximum(np.abs(skin - loose - 1.2) - 1.1, np.maximum(np.maximum(ends - 1, seam - 1.5), hole))
-    foam = np.where(noise(lattice, (60, 45, 45), rng) < 0.9, foam, np.float32(9))  # it doesn't touch everywhere
-    for d, ink in ((foam, Ink(FOAM_HU + 15)), (shell, Ink(PLASTIC_HU))):
+    seam = 4.0 - np.abs(f.v + 4)  # between the two shells
+    outside = np.maximum(around - 2.2, np.maximum(np.maximum(ends, seam), hole))
+    inside = np.maximum(around, np.maximum(np.maximum(ends - 4, seam - 4), -9))
+    for d, ink in ((outside, Ink(PLASTIC_HU)), (inside, Ink(FOAM_HU))):
         layer = trim(Layer((d * np.float32(body.k)).astype(np.float32), lattice, ink))
         if layer is not None:
             yield layer
+
+
+def _collar_distance(f: Frame, anatomy: Anatomy) -> np.ndarray:
+    """Distance to the collar's outside: an oval that widens to chin and shoulders."""
+    girth, gap = anatomy.girth / anatomy.scale, anatomy.flesh.collar_mm
+    u = f.level[:, None, None].astype(np.float32)
+    wide = 58 * girth + gap + 0.004 * np.clip(-u - 60, 0, 60) ** 2 + 0.1 * np.clip(u + 60, 0, 60)
+    back = 61 * girth + gap + 0.12 * np.clip(u + 60, 0, 70) + 0.5 * (anatomy.fat_mm - 7)
+    front = 63 * girth + gap + 0.55 * np.clip(f.u + 72, 0, 60) + 0.1 * np.clip(-f.u - 85, 0, 30)
+    r = np.sqrt((f.v / np.where(f.v > 0, back, front)) ** 2 + (f.w / wide) ** 2)
+    return ((r - 1) * np.minimum(wide, 70)).astype(np.float32)
 
 
 def tubes(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:

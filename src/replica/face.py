@@ -53,8 +53,8 @@ def _upper_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) 
     ink = bone_ink(anatomy, grain, 0.9, 1.0)
 
     def alveolus(f: Frame) -> np.ndarray:
-        f = jaw_frame(replace(f, u=f.u - 0), anatomy)
-        return np.maximum(_along_arch(f, True) - 5.6, np.abs(f.u - 8) - 7.5)
+        f = _static(f, anatomy)
+        return smooth_max(_along_arch(f, True) - 6.0, np.abs(f.u - 8) - 7.8)
 
     yield Form((-6, -112, -44), (24, -38, 44), alveolus, bone_ink(anatomy, grain, 0.7, 0.9), FINE_MM)
 
@@ -136,12 +136,13 @@ def oval_form(centre: tuple, radii: tuple, ink: Ink) -> Form:
 def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
     """The nasal cavity: air on both sides of a bent septum, with three shells that hang in from outside."""
     flesh = anatomy.flesh
-    top = rng.normal(56, 2)
+    top = float(rng.normal(56, 2))
 
     def cavity(f: Frame) -> np.ndarray:
-        half = np.interp(top - np.arange(0.0, 1), [0], [0])[0] + np.clip(14 - 0.012 * (f.u - 22) ** 2, 2.5, 14)
-        cave = np.maximum(np.abs(f.w) - half, np.maximum(np.abs(f.u - (top + 15) / 2) - (top - 15) / 2,
-                                                         np.abs(f.v + 70) - 30))  # fmt: skip
+        half = np.clip(15 - 0.011 * (f.u - 22) ** 2, 3, 15)
+        half = half * (0.62 + 0.38 * np.clip((f.v + 98) / 22, 0, 1)) - 2.0 * np.clip((f.v + 58) / 14, 0, 1)
+        tall = np.abs(f.u - (top + 15) / 2) - (top - 15) / 2 + 0.012 * (f.v + 70) ** 2 - 3
+        cave = np.maximum(smooth_max(np.abs(f.w) - half, tall), np.abs(f.v + 70) - 30)
         hole = chain(f, [(16, -98, 0, 6), (10, -110, 0, 6)])
         return smooth_union(cave, np.maximum(hole, np.abs(f.w) - 9), np.float32(4))
 
@@ -153,7 +154,7 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
         sheet = np.abs(f.w - bend) - (1.7 + 1.2 * np.exp(-(((f.u - 40) / 8) ** 2)) * (f.v < -70))
         return np.maximum(sheet, np.maximum(np.abs(f.v + 78) - 32, np.abs(f.u - 35) - 24))
 
-    yield Form((8, -112, -6), (62, -44, 6), septum, Ink(330.0, MUCOSA_HU, 1.1), FINER_MM)
+    yield Form((8, -112, -6), (62, -44, 6), septum, Ink(170.0, MUCOSA_HU, 1.2), FINER_MM)
     swollen = rng.normal(0, 0.8)
     for side in (-1, 1):
         swell = 1 + 0.18 * rng.standard_normal() + 0.12 * side * swollen  # the nose breathes in turns
@@ -164,6 +165,11 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
             yield rod(nodes, Ink(MUCOSA_HU), tall=3.0, step_mm=FINER_MM)
             nodes[:, 3] = 0.8
             yield rod(nodes, Ink(480.0), tall=2.0, step_mm=FINER_MM)
+
+
+def smooth_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The section of two distances with a fillet of six millimetres."""
+    return -smooth_union(-a, -b, np.float32(6))
 
 
 def _along_arch(f: Frame, upper: bool) -> np.ndarray:
@@ -238,7 +244,7 @@ def _teeth(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
         if lattice is None:
             continue
         f = body.frame(lattice)
-        f = jaw_frame(f if arch < 0 else replace(f, u=f.u - 0), anatomy) if arch < 0 else _static(f, anatomy)
+        f = jaw_frame(f, anatomy) if arch < 0 else _static(f, anatomy)
         crowns, roots, metal = (np.full(lattice.shape, 9.0, np.float32) for _ in range(3))
         for place in kept + filled:
             if place[0] == arch:

@@ -66,7 +66,7 @@ def draw_flesh(sex: str, age: int, wear: float, rng: np.random.Generator) -> Fle
         contrast_hu=float(rng.uniform(180, 380)) if rng.random() < CONTRAST_SHARE else 0.0,
         thyroid_hu=float(np.clip(108 + 12 * spread[13], 70, 140)),
         gland_hu=float(rng.normal(20, 14) - 18 * years),
-        mattress_mm=float(rng.uniform(12, 32)),
+        mattress_mm=float(rng.uniform(5, 26)),
         collar_mm=float(rng.uniform(7, 16)) if rng.random() < COLLAR_SHARE else 0.0,
         holder=bool(rng.random() < HOLDER_SHARE),
         tube=tube,

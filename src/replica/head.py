@@ -22,7 +22,7 @@ def bone_ink(anatomy: Anatomy, grain: np.ndarray, cortex: float = 1.0, mm: float
 def skull_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Layer]:
     """The bones of the skull's base, then the air cells in them, then the brain."""
     anatomy = body.anatomy
-    thick = float(np.clip(rng.normal(1, 0.18), 0.6, 1.5))
+    thick = float(np.clip(rng.normal(1, 0.18), 0.75, 1.4))
     yield from body.cast([_base(anatomy, grain, thick)])
     yield from body.cast(_processes(anatomy, grain, rng))
     for side in (-1, 1):
@@ -53,8 +53,8 @@ def _base(anatomy: Anatomy, grain: np.ndarray, thick: float) -> Form:
         outer = oval(f, *OCCIPUT)
         side = np.abs(f.w)
         cavity = _cavity(f)
-        crest = 5.5 * np.exp(-((side / 9) ** 2)) * np.clip((f.v - 40) / 40, 0, 1)
-        depth = thick * (4.2 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * (f.v > 50))
+        crest = 4.5 * np.exp(-((side / 9) ** 2)) * np.clip((f.v - 40) / 40, 0, 1)
+        depth = thick * (3.9 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * (f.v > 50))
         shell = cavity - depth
         # what lies far before the foramen belongs to throat and face: there the base ends in a slope
         floor = 14 + 0.5 * np.maximum(-f.v - 2, 0) - f.u
@@ -148,11 +148,9 @@ def _brain(thick: float) -> Iterator[Form]:
         cavity = _cavity(f) + 1.6
         side = np.abs(f.w)
         folds = 0.8 * np.cos(f.u * 1.7 + 0.05 * f.v * f.v / 10) * (f.u < 50)
-        hollow = 25 + 0.35 * np.maximum(f.v - 20, 0) - f.u  # the great cistern below the cerebellum
-        tonsils = np.maximum(np.maximum(hollow, 6 - side), cavity)
-        front = np.where(f.v < 18 - 0.3 * (f.u - 20), np.float32(3.0), np.float32(0))
-        brain = np.maximum(cavity + folds, np.maximum(hollow, front - (cavity + 30) * 0))
-        return np.minimum(brain, np.maximum(tonsils, 60 * np.ones_like(side)))
+        # the great cistern lies below the cerebellum, the tonsils reach into it
+        hollow = 25 + 0.35 * np.maximum(f.v - 20, 0) - 4 * np.exp(-(((side - 9) / 5) ** 2)) - f.u
+        return np.maximum(cavity + folds, hollow)
 
     yield Form(low, high, tissue, Ink(BRAIN_HU))
     stem = [(8, 11, 0, 5.5), (22, 7, 0, 7.0), (32, 2, 0, 9), (46, -8, 0, 13), (70, -14, 0, 16)]

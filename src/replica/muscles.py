@@ -54,7 +54,10 @@ PAIRS = {
     "spine of the back": [[-120, 40, 28, 8, 12, 0], [-240, 46, 24, 12, 20, 0]],
 }  # fmt: skip
 MIDDLE = {
-    "tongue": [[2, -72, 0, 20, 22, 0], [-14, -68, 0, 26, 24, 0], [-34, -62, 0, 24, 20, 0], [-44, -56, 0, 14, 12, 0]],
+    "tongue": [[8, -72, 0, 16, 18, 0], [0, -70, 0, 25, 23, 0], [-14, -66, 0, 29, 24, 0],
+               [-32, -59, 0, 26, 20, 0], [-44, -52, 0, 14, 13, 0]],
+    "prevertebral": [[18, -14, 0, 4, 14, 0], [-50, -12.5, 0, 3, 14, 0], [-85, -15, 0, 5, 14, 0],
+                     [-170, -18, 0, 5, 14, 0]],
     "genioglossus": [[-24, -78, 0, 12, 9, 0], [-44, -74, 0, 14, 7, 0]],
     "soft palate": [[12, -44, 0, 5, 12, 0], [2, -36, 0, 5, 11, 0], [-8, -30, 0, 4, 7, 0], [-16, -28, 0, 3, 4, 0]],
     "rectus minor": [[14, 38, 0, 5, 9, 0], [-2, 30, 0, 5, 8, 0]],
@@ -119,9 +122,15 @@ def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.ra
     """Where fat replaces muscle (> 0): between two of them, beyond all, in streaks, and below the skin."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
     lean = np.float32(np.clip(anatomy.fat_mm / 9, 0.35, 1.8))
-    width = lean * (0.7 + 0.8 * noise(f.lattice, (30, 12, 12), rng)) + np.float32(0.9 * flesh.streaks)
+    width = lean * (0.9 + 0.8 * noise(f.lattice, (30, 12, 12), rng)) + np.float32(0.9 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
-    beyond = first - np.float32(2.4 - 0.9 * lean)
-    grain = noise(f.lattice, (26, 2.6, 2.6), rng)
-    streak = (grain - np.float32(2.7 - 1.5 * flesh.streaks)) * np.float32(0.9)
+    # lean patients' muscles fill the room between them
+    face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)
+    trunk = np.interp(f.level, [-110, -85], [1.1, 0.0]).astype(np.float32)[:, None, None]
+    reach = np.float32(6.0 - 1.9 * lean) * (1 + np.float32(0.7) * face + trunk)
+    beyond = first - reach * (1 + np.float32(0.3) * noise(f.lattice, (30, 15, 15), rng))
+    # feathers: thin lines along the fibres, in patches, more of them with age
+    patch = noise(f.lattice, (35, 9, 9), rng) - np.float32(1.4 - 2.0 * flesh.streaks)
+    feather = np.float32(0.22) - np.abs(noise(f.lattice, (24, 4.5, 4.5), rng))
+    streak = np.minimum(patch, feather * np.float32(2.5))
     return np.maximum(np.maximum(plane, beyond), streak)

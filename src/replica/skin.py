@@ -8,7 +8,7 @@ from replica.shapes import smooth_union
 from replica.tissue import Body, Frame, Ink, Layer, noise
 
 FAT_HU, SKIN_HU, SKIN_MM = -100.0, 15.0, 1.7
-SEPTUM_HU = 55.0  # that a fibrous septum adds to fat
+SEPTUM_HU = 40.0  # that a fibrous septum adds to fat
 # u; half width, distance from the column to the skin behind and in front (mm); how square the front is
 OUTLINE = np.array(
     [
@@ -87,7 +87,7 @@ def fat_mm(f: Frame, anatomy: Anatomy) -> np.ndarray:
 def skin_layer(body: Body, rng: np.random.Generator) -> Layer:
     """Everything within the skin as fat with fine septa, the skin itself as its rim."""
     f = body.whole
-    wave = noise(f.lattice, (12, 7, 7), rng)
-    septa = SEPTUM_HU * np.exp(-((wave / np.float32(0.22)) ** 2)) + 5 * noise(f.lattice, (30, 20, 20), rng)
+    wave = noise(f.lattice, (14, 9, 9), rng)
+    septa = SEPTUM_HU * np.exp(-((wave / np.float32(0.13)) ** 2)) + 4 * noise(f.lattice, (30, 20, 20), rng)
     d = outline(f, body.anatomy) * np.float32(body.k)
     return Layer(d, f.lattice, Ink(FAT_HU, SKIN_HU, SKIN_MM), septa.astype(np.float32))

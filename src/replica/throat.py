@@ -14,9 +14,9 @@ WALL = Ink(AIR_HU, WALL_HU, 2.6)  # air within a lining of mucosa
 # u; v of the centre, radii in v and w: from the back of the nose to the carina
 AIRWAY = np.array(
     [
-        [32, -34, 7, 9], [22, -31, 10, 12], [12, -26, 8, 12], [2, -22, 4.5, 11], [-8, -20.5, 4.2, 10],
+        [30, -33, 6, 9], [22, -31, 10, 12], [12, -26, 8, 12], [2, -22, 4.5, 11], [-8, -20.5, 4.2, 10],
         [-20, -21, 6, 11], [-34, -22, 7, 12], [-46, -24, 8, 13], [-54, -27, 6.5, 9], [-62, -30, 7.5, 6],
-        [-68, -33, 9, 4], [-72, -34, 9, 2.2], [-78, -34, 8.5, 5], [-86, -34, 8.2, 7.2], [-98, -34.5, 8, 8.4],
+        [-68, -33, 9, 5], [-72, -34, 9, 3.4], [-78, -34, 8.5, 5.5], [-86, -34, 8.2, 7.2], [-98, -34.5, 8, 8.4],
         [-130, -36, 8, 8.8], [-165, -39, 8.2, 9], [-240, -46, 8.5, 9.5],
     ]
 )  # fmt: skip
@@ -43,10 +43,11 @@ def airway(anatomy: Anatomy) -> Iterator[Form]:
         nodes = mirror([(-56 - lower, -25, 11, 2.6), (-72 - lower, -26, 12, 1.6)], side)
         yield rod(nodes, WALL, tall=1.0, step_mm=FINE_MM)
     yield tube(rows, WALL, FINE_MM)
+    yield rod([(20, -50, 0, 8), (19, -31, 0, 8)], Ink(AIR_HU), step_mm=FINE_MM)  # the nose opens into it
     yield _epiglottis(lower, flesh.airway)
     for side in (-1, 1):
         # the vocal and the vestibular folds stand out into the air
-        fold = mirror([(-66 - lower, -28, 8, 1.5), (-66 - lower, -42, 3, 1.5)], side)
+        fold = mirror([(-66 - lower, -28, 8, 1.3), (-66 - lower, -42, 4, 1.3)], side)
         yield rod(fold, Ink(WALL_HU), step_mm=FINER_MM)
 
 
