@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from replica.anatomy import Anatomy
-from replica.forms import chain, egg, mirror, oval, rod
+from replica.forms import egg, mirror, rod, smooth
 from replica.head import bone_ink
-from replica.tissue import FINE_MM, FINER_MM, Form, Frame, Ink
 from replica.throat import BLOOD_HU
+from replica.tissue import FINE_MM, FINER_MM, Form, Frame, Ink
 
 LUNG_HU, WALL_HU, VESSEL_HU = -860.0, 48.0, 20.0
 LUNG = ((-212.0, -2.0, 56.0), (84.0, 58.0, 38.0))  # centre and radii of the left apex
@@ -55,8 +55,8 @@ def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -
     for side in (-1, 1):
         for nodes in RIBS:
             nodes = mirror(nodes, side) + rng.normal(0, 1.0, (len(nodes), 4)) * [1, 1, 1, 0]
-            yield rod(_smooth(nodes), ink, tall=2.2, step_mm=FINE_MM)
-        yield rod(_smooth(_raised(CLAVICLE, anatomy, side)), bone_ink(anatomy, grain, 1.0, 1.6), step_mm=FINE_MM)
+            yield rod(smooth(nodes), ink, tall=2.2, step_mm=FINE_MM)
+        yield rod(smooth(_raised(CLAVICLE, anatomy, side)), bone_ink(anatomy, grain, 1.0, 1.6), step_mm=FINE_MM)
         yield from _shoulder(anatomy, grain, side)
 
     def manubrium(f: Frame) -> np.ndarray:
@@ -65,13 +65,6 @@ def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -
         return np.maximum(plate, f.u + 149 - 0.01 * f.w**2)
 
     yield Form((-240, -64, -32), (-140, -34, 32), manubrium, ink, FINE_MM)
-
-
-def _smooth(nodes: np.ndarray) -> np.ndarray:
-    """Twice the nodes along a rounded path (Chaikin's corner cutting), ends kept."""
-    first, second = 0.75 * nodes[:-1] + 0.25 * nodes[1:], 0.25 * nodes[:-1] + 0.75 * nodes[1:]
-    inner = np.stack([first, second], axis=1).reshape(-1, 4)
-    return np.concatenate([nodes[:1], inner[1:-1], nodes[-1:]])
 
 
 def _shoulder(anatomy: Anatomy, grain: np.ndarray, side: int) -> Iterator[Form]:
@@ -105,11 +98,11 @@ def great_vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
         dark = BLOOD_HU + (0.3 * (red - BLOOD_HU) if flesh.contrast_hu else 0)
         vein_hu = 3.0 * red if flesh.contrast_hu and side == arm else dark
         artery = [(-185, -38, 10, 5), (-150, -26, 18, 4.6), (-130 + a, -14, 34, 4.4), (-134, -14, 52, 4.2), (-146, -14, 90, 4)]
-        yield rod(_smooth(mirror(artery, side)), Ink(red))
+        yield rod(smooth(mirror(artery, side)), Ink(red))
         vein = [(-195, -46, 8, 7), (-158, -46, 20, 6.5), (-142 + a, -38, 40, 5), (-144, -26, 66, 4.8), (-150, -16, 100, 4.5)]
-        yield rod(_smooth(_raised(vein, anatomy, side)), Ink(min(vein_hu, 900.0)))
+        yield rod(smooth(_raised(vein, anatomy, side)), Ink(min(vein_hu, 900.0)))
     arch = [(-240, -60, -16, 15), (-206, -52, -8, 14), (-196, -34, 6, 13), (-204, -10, 18, 12.5), (-245, -2, 20, 12)]
-    yield rod(_smooth(np.array(arch, float)), Ink(red, red + 4, 1.5))
+    yield rod(smooth(np.array(arch, float)), Ink(red, red + 4, 1.5))
     yield rod([(-195, -48, -12, 8), (-245, -44, -26, 9)], Ink(red * 0.8 + 10))
     if flesh.calcified > 0.4:
         for _ in range(int(rng.integers(1, 6))):

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from replica.anatomy import Anatomy
-from replica.forms import mirror, rod
+from replica.forms import mirror, rod, smooth
 from replica.shapes import Grid
+from replica.skin import head_girth
 from replica.throat import airway_rows
 from replica.tissue import AIR_HU, COARSE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, noise, trim
 
@@ -136,10 +137,10 @@ def tubes(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
     drop = 40 * anatomy.flesh.gape
     path = [(-12 - drop, -125, 12), (-10 - drop, -92, 10), (-2 - drop / 2, -60, 6), (-9, -32, 2)]
     nodes = [(*p, 4.6) for p in path] + [(r[0], r[1] + 1.0, r[2], 4.6) for r in down[::2]]
-    yield rod(nodes, Ink(AIR_HU, TUBE_HU, 1.3), step_mm=FINER_MM)
+    yield rod(smooth(np.array(nodes)), Ink(AIR_HU, TUBE_HU, 1.3), step_mm=FINER_MM)
     nose = [(14, -112, 7, 2.4), (17, -70, 7, 2.4), (18, -38, 5, 2.4), (0, -17, 4, 2.4), (-50, -15, 5, 2.4),
             (-84, -19, 4, 2.4), (-150, -21, 5, 2.4), (-245, -26, 6, 2.4)]  # fmt: skip
-    yield rod(nose, Ink(-300.0, TUBE_HU, 1.1), step_mm=FINER_MM)
+    yield rod(smooth(np.array(nose)), Ink(-300.0, TUBE_HU, 1.1), step_mm=FINER_MM)
 
 
 def trinkets(body: Body, rng: np.random.Generator) -> Iterator[Form]:
@@ -148,7 +149,7 @@ def trinkets(body: Body, rng: np.random.Generator) -> Iterator[Form]:
     if flesh.earrings:
         for side in (-1, 1):
             if rng.random() < 0.9:
-                girth = 0.35 * anatomy.girth / anatomy.scale + 0.65
+                girth = head_girth(anatomy)
                 lobe = (3 + rng.normal(0, 2), 3, side * (71 * girth + 5.5))
                 ring = [(*lobe, 1.1), (lobe[0] - rng.uniform(2, 14), lobe[1] + 1, lobe[2] + side * 2, 0.9)]
                 yield rod(ring, Ink(METAL_HU), step_mm=FINER_MM)

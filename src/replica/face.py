@@ -9,6 +9,7 @@ from replica.anatomy import Anatomy
 from replica.forms import chain, egg, mirror, oval, rod
 from replica.head import bone_ink
 from replica.shapes import smooth_union
+from replica.skin import jaw_frame
 from replica.tissue import AIR_HU, FINE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, trim
 
 DENTINE_HU, ENAMEL_HU, METAL_HU, PULP_HU = 1230.0, 1560.0, 3000.0, 350.0
@@ -17,18 +18,6 @@ MUCOSA_HU, FLUID_HU, WALL_HU = 48.0, 18.0, 620.0
 TEETH = [(8.0, 6.5, 9, 13, 1), (6.6, 6.2, 9, 13, 1), (7.6, 7.8, 9.5, 16, 1), (7.0, 8.6, 8, 14, 1),
          (6.9, 8.6, 7.5, 14, 1), (10.2, 10.4, 7, 13, 2), (9.8, 10.2, 6.6, 12, 2), (9.0, 9.6, 6, 10, 2)]  # fmt: skip
 SOCKET_U = {1: 2.0, -1: -22.0}  # where the gums of the upper and the lower arch lie
-HINGE_V = -12.0  # the jaw's condyles
-
-
-def jaw_frame(f: Frame, anatomy: Anatomy) -> Frame:
-    """The frame in which an opened jaw is closed, and this patient's jaw has the standard's size."""
-    flesh = anatomy.flesh
-    return replace(
-        f,
-        u=f.u + np.float32(flesh.gape) * np.clip(HINGE_V - f.v, 0, 90),
-        v=HINGE_V + (f.v - HINGE_V) * np.float32(1 / flesh.jaw_long),
-        w=f.w * np.float32(1 / flesh.jaw_wide),
-    )
 
 
 def _arch(share: np.ndarray | float, upper: bool) -> tuple:
@@ -65,10 +54,10 @@ def _upper_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) 
     yield Form((4, -98, -22), (20, -40, 22), palate, Ink(500.0, 950.0, 0.9), FINER_MM)
     for side in (-1, 1):
         a, b = rng.normal(0, 1.5), rng.normal(0, 1.0)
-        cheek = [(10, -78, 38, 3.5), (24, -78, 47 + b, 6), (36, -70, 55 + b, 4.5), (38, -52, 61 + b, 3),
-                 (36, -30 + a, 63 + b, 2.6), (38, -12, 60, 3)]  # fmt: skip
+        cheek = [(10, -76, 36, 3.5), (24, -75, 43 + b, 6), (36, -67, 51 + b, 4.5), (38, -50, 58 + b, 3),
+                 (36, -30 + a, 61 + b, 2.6), (38, -12, 58, 3)]  # fmt: skip
         yield rod(mirror(cheek, side), ink, tall=2.0, step_mm=FINE_MM)
-        rim = [(38, -70, 52, 4), (52, -74, 48, 3.5), (72, -76, 46, 4)]
+        rim = [(38, -68, 49, 4), (52, -74, 48, 3.5), (72, -76, 46, 4)]
         yield rod(mirror(rim, side), ink, step_mm=FINE_MM)
         front = [(30, -92, 14, 2.4), (52, -92, 12, 2.6), (66, -92, 8, 3)]
         yield rod(mirror(front, side), ink, step_mm=FINE_MM)
@@ -196,8 +185,9 @@ def _jaw(anatomy: Anatomy, grain: np.ndarray) -> Form:
         f = jaw_frame(f, anatomy)
         side = replace(f, w=np.abs(f.w))
         mid = -24 - tall + 3
-        body = chain(side, [(mid - 1, -93, 0, 5.2), (mid, -88, 13, 5.2), (mid + 2, -70, 27, 5.0)], tall - 5)
-        body = np.minimum(body, chain(side, [(mid + 2, -70, 27, 5), (mid + 5, -48, 38, 5.2)], tall - 6))
+        front = [(mid - 1, -93, 0, 5.2), (mid - 0.5, -91, 9, 5.2), (mid, -83, 20, 5.0), (mid + 2, -67, 30, 5.0)]
+        body = chain(side, front, tall - 5)
+        body = np.minimum(body, chain(side, [(mid + 2, -67, 30, 5), (mid + 5, -48, 38, 5.2)], tall - 6))
         lower = chain(side, [(mid + 5, -48, 38, 5.2), (-27, -34, 45, 4.6)], tall - 7)
         body = smooth_union(body, lower, np.float32(3))
         chin = oval(side, (mid - tall + 4, -97, 0), (6, 4.5, 11))

@@ -57,7 +57,7 @@ def stack(f: Frame, rows: np.ndarray, side: float = 1.0) -> tuple[np.ndarray, np
         dv, dw = c * dv + s * dw, c * dw - s * dv
     r = np.sqrt((dv / rv) ** 2 + (dw / rw) ** 2)
     beyond = np.maximum(rows[0, 0] - at, at - rows[-1, 0]).astype(np.float32)
-    return (r - 1) * np.minimum(rv, rw), beyond
+    return (r - 1) * np.sqrt(rv * rw), beyond
 
 
 def tube(rows: Sequence[Sequence[float]], ink: Ink, step_mm: tuple | None = None) -> Form:
@@ -97,3 +97,10 @@ def mirror(nodes: Sequence[Sequence[float]], side: float) -> np.ndarray:
     nodes = np.array(nodes, float)
     nodes[:, 2] *= side
     return nodes
+
+
+def smooth(nodes: np.ndarray) -> np.ndarray:
+    """Twice the nodes along a rounded path (Chaikin's corner cutting), ends kept."""
+    first, second = 0.75 * nodes[:-1] + 0.25 * nodes[1:], 0.25 * nodes[:-1] + 0.75 * nodes[1:]
+    inner = np.stack([first, second], axis=1).reshape(-1, 4)
+    return np.concatenate([nodes[:1], inner[1:-1], nodes[-1:]])

@@ -6,7 +6,7 @@ from replica.forms import MARGIN_MM, stack
 from replica.shapes import Grid
 from replica.tissue import Body, Frame, Ink, Layer, noise, trim
 
-MUSCLE_MM = (4.0, 1.4, 1.4)
+MUSCLE_MM = (2.2, 1.2, 1.2)
 MUSCLE_HU = 56.0
 # of the left side, from head to feet: u, v, w of the centre, radii in v and w, tilt in degrees (> 0: its left
 # end comes forward)
@@ -25,7 +25,7 @@ PAIRS = {
     "longissimus": [[10, 22, 44, 5, 4, 40], [-50, 24, 29, 7, 5, 30], [-110, 28, 28, 8, 7, 20], [-240, 36, 34, 9, 13, 0]],
     "splenius": [[30, 44, 50, 4, 12, 50], [0, 44, 38, 5, 18, 40], [-55, 47, 24, 5, 17, 32],
                  [-100, 52, 14, 4, 10, 20], [-150, 50, 9, 3, 6, 10]],
-    "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-80, 57, 34, 5, 27, 30],
+    "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-64, 56, 24, 5, 20, 28], [-84, 50, 46, 6, 36, 32],
                   [-110, 52, 62, 8, 44, 28], [-150, 60, 58, 7, 50, 12], [-240, 66, 40, 6, 36, 5]],
     "rectus major": [[16, 48, 16, 5, 9, 20], [-6, 38, 13, 6, 8, 20], [-22, 32, 7, 4, 4, 0]],
     "obliquus inferior": [[2, 22, 34, 5, 8, 50], [-10, 29, 24, 6, 10, 50], [-22, 34, 10, 5, 6, 40]],
@@ -66,7 +66,7 @@ MIDDLE = {
 MOVES = ("tongue", "genioglossus", "mylohyoid", "digastric front", "cheek", "lip")  # with the jaw
 
 
-def muscle_layer(body: Body, outline, rng: np.random.Generator) -> Layer | None:
+def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | None:
     """Distance to the muscle mass: each point goes to its nearest muscle, every muscle has its own grey."""
     flesh = body.anatomy.flesh
     f = body.frame(body.lattice(MUSCLE_MM))
@@ -89,7 +89,7 @@ def muscle_layer(body: Body, outline, rng: np.random.Generator) -> Layer | None:
         np.minimum(runner_up, np.maximum(nearest, d), out=runner_up)
         tone[part][d < nearest] = grey
         np.minimum(nearest, d, out=nearest)
-    d = np.maximum(_fat(f, first, second, body, rng), outline(f))
+    d = np.maximum(_fat(f, first, second, body, rng), below_fat(f))
     shade = tone + 4.0 * noise(f.lattice, (30, 5, 5), rng)
     hu = MUSCLE_HU - 4 * min(body.anatomy.wear, 1.0)
     return trim(Layer((d * np.float32(body.k)).astype(np.float32), f.lattice, Ink(hu), shade))
@@ -104,7 +104,7 @@ def _jobs(flesh) -> list[tuple]:
 def _shrugged(rows: list, shrug_mm: float) -> np.ndarray:
     """Rows with the shoulder's part moved up or down: the more, the farther out."""
     rows = np.array(rows, float)
-    share = np.clip((np.abs(rows[:, 2]) - 30) / 60, 0, 1) * (rows[:, 0] < -70)
+    share = np.clip((np.abs(rows[:, 2]) - 15) / 35, 0, 1) * np.clip((-rows[:, 0] - 58) / 45, 0, 1)
     rows[:, 0] += shrug_mm * share
     return rows
 
@@ -122,7 +122,7 @@ def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.ra
     """Where fat replaces muscle (> 0): between two of them, beyond all, in streaks, and below the skin."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
     lean = np.float32(np.clip(anatomy.fat_mm / 9, 0.35, 1.8))
-    width = lean * (0.9 + 0.8 * noise(f.lattice, (30, 12, 12), rng)) + np.float32(0.9 * flesh.streaks)
+    width = lean * (0.7 + 1.3 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
     # lean patients' muscles fill the room between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)

@@ -27,7 +27,8 @@ def make_layers(grid: Grid, anatomy: Anatomy) -> list[Layer]:
     skin = skin_layer(body, rngs[2])
 
     def below_fat(f: Frame) -> np.ndarray:
-        return outline(f, anatomy) + fat_mm(f, anatomy)
+        d = skin.d / np.float32(body.k) if f is body.whole else outline(f, anatomy)
+        return d + fat_mm(f, anatomy)
 
     layers = couch.couch_layers(body, skin, rngs[3])
     if anatomy.flesh.holder:

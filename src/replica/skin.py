@@ -1,5 +1,7 @@
 """The patient's outline: head, nose, ears, neck and shoulders, and the fat below the skin."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from replica.anatomy import Anatomy
@@ -12,25 +14,42 @@ SEPTUM_HU = 40.0  # that a fibrous septum adds to fat
 # u; half width, distance from the column to the skin behind and in front (mm); how square the front is
 OUTLINE = np.array(
     [
-        [120, 73, 96, 88, 2.1], [97, 75, 98, 91, 2.2], [54, 76, 96, 94, 2.3], [35, 74, 88, 94, 2.2],
-        [20, 71, 80, 94, 2.1], [5, 68, 72, 97, 1.9], [-10, 66, 66, 103, 1.75], [-22, 63, 63, 98, 1.7],
-        [-40, 60, 61, 99, 1.6], [-50, 58, 60, 90, 1.6], [-60, 57, 59, 68, 1.85], [-72, 58, 60, 60, 2.1],
-        [-88, 66, 63, 56, 2.2], [-107, 96, 69, 59, 2.4], [-129, 160, 76, 68, 2.7], [-161, 206, 84, 82, 2.8],
-        [-240, 222, 92, 104, 2.8],
+        [120, 73, 96, 88, 2.1], [97, 75, 98, 91, 2.2], [54, 76, 96, 95, 2.5], [35, 74, 88, 95, 2.5],
+        [20, 71, 80, 95, 2.3], [5, 68, 72, 98, 2.0], [-10, 66, 66, 103, 1.75], [-22, 63, 63, 98, 1.75],
+        [-40, 60, 61, 99, 1.75], [-50, 58, 60, 90, 1.7], [-60, 57, 59, 68, 1.85], [-72, 58, 60, 60, 2.1],
+        [-88, 66, 63, 56, 2.2], [-107, 96, 69, 59, 2.4], [-129, 160, 71, 68, 2.7], [-161, 206, 76, 82, 2.8],
+        [-240, 222, 84, 104, 2.8],
     ]
 )[::-1]  # fmt: skip
+HINGE_V = -12.0  # the jaw's condyles
 MOUTH_U = -10.0  # the lower lip, from which on an open jaw takes the face with it
+
+
+def jaw_frame(f: Frame, anatomy: Anatomy) -> Frame:
+    """The frame in which an opened jaw is closed, and this patient's jaw has the standard's size."""
+    flesh = anatomy.flesh
+    return replace(
+        f,
+        u=f.u + np.float32(flesh.gape) * np.clip(HINGE_V - f.v, 0, 90),
+        v=HINGE_V + (f.v - HINGE_V) * np.float32(1 / flesh.jaw_long),
+        w=f.w * np.float32(1 / flesh.jaw_wide),
+    )
 
 
 def _row(at: np.ndarray, column: int) -> np.ndarray:
     return np.interp(at, OUTLINE[:, 0], OUTLINE[:, column]).astype(np.float32)[:, None, None]
 
 
+def head_girth(anatomy: Anatomy) -> float:
+    """The head's soft tissue against the standard's: it varies less than the trunk's."""
+    return max(0.35 * anatomy.girth / anatomy.scale + 0.65, 0.97)
+
+
 def outline(f: Frame, anatomy: Anatomy) -> np.ndarray:
     """Distance to the skin, standard mm, float32 (z, y, x); trunk and neck follow the girth, the head less."""
     flesh = anatomy.flesh
     girth = anatomy.girth / anatomy.scale
-    stout = np.interp(f.level, [-45, 10], [girth, 0.35 * girth + 0.65]).astype(np.float32)[:, None, None]
+    stout = np.interp(f.level, [-45, 10], [girth, head_girth(anatomy)]).astype(np.float32)[:, None, None]
     level = f.level - flesh.shrug_mm * np.clip((-f.level - 58) / 45, 0, 1)
     face = f.u_at(-85.0)
     drop = flesh.gape * 80
@@ -50,15 +69,21 @@ def outline(f: Frame, anatomy: Anatomy) -> np.ndarray:
 
 def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     """Unite the head's outline with nose and ears, where the lattice reaches them."""
+    flesh = anatomy.flesh
     if f.level[0] < -45:
         return d
-    top = slice(0, max(int(np.searchsorted(-f.level, 45.0)), 1))
+    top = slice(0, int(np.searchsorted(-f.level, 75.0 + 80 * flesh.gape)))
     part = (top, slice(None), slice(None))
-    head, nose = f.cut(part), anatomy.flesh.nose_mm
+    head, nose = f.cut(part), flesh.nose_mm
     ridge = chain(
         head, [(66, -95, 0, 5), (30, -109 - nose, 0, 8), (20, -104 - nose / 2, 0, 12)], blend_mm=3.0
     )
+    jaw = jaw_frame(head, anatomy)
+    mid = -21 - 0.5 * flesh.chin_mm
+    half = replace(jaw, w=np.abs(jaw.w))
+    chin = chain(half, [(mid - 2, -89, 0, 12), (mid, -76, 21, 11), (mid + 4, -48, 38, 10)])
     d = d.copy()
+    d[part] = smooth_union(d[part], chin, np.float32(8))
     d[part] = smooth_union(d[part], ridge, np.float32(7))
     d[part] = np.minimum(d[part], ears(head, anatomy))
     return d
@@ -66,7 +91,7 @@ def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
 
 def ears(f: Frame, anatomy: Anatomy) -> np.ndarray:
     """Distance to both pinnae: a hollow plate that stands off the head, thick at its rim and lobule."""
-    girth = np.float32(0.35 * anatomy.girth / anatomy.scale + 0.65)
+    girth = np.float32(head_girth(anatomy))
     side = np.abs(f.w) - 71 * girth
     plate = np.abs(side - np.float32(3) - np.float32(0.42) * (f.v + 2)) - 1.6
     edge = np.sqrt(((f.u - 38) / 31) ** 2 + ((f.v - 8) / 19) ** 2)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from replica.anatomy import Anatomy
-from replica.forms import chain, egg, mirror, oval, rod, tube
+from replica.forms import egg, mirror, rod, tube
 from replica.tissue import AIR_HU, FINE_MM, FINER_MM, Form, Frame, Ink
 
 BLOOD_HU, CORD_HU, CSF_HU, EPIDURAL_HU, WALL_HU = 45.0, 36.0, 14.0, -55.0, 58.0
@@ -88,7 +88,7 @@ def _shield(side: int, lower: float, extent: tuple[float, float, float], ink: In
     def distance(f: Frame) -> np.ndarray:
         w = side * f.w
         along = np.clip((f.v + 52) / 27, 0, 1)
-        plate = np.abs(w - back * along**0.8) * np.float32(0.85) - 1.5
+        plate = np.abs(w - back * along**0.7) * np.float32(0.85) - 1.5
         upper = f.u - (top - lower) - 9 * np.clip(along - 0.85, 0, 1) * 6 + 5 * np.clip(0.3 - along, 0, 1) * 3
         lower_edge = (low - lower) - f.u + 3 * along - 8 * np.clip(along - 0.9, 0, 1) * 6
         ends = np.maximum(-52 - f.v, f.v + 25)
@@ -161,18 +161,22 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
     big = rng.choice([-1, 1])  # one jugular vein is the larger
     for side in (-1, 1):
         a, b, fork = rng.normal(0, 1.5), rng.normal(0, 1.5), rng.uniform(-70, -50)
-        common = [(-240, -28, 12, 4), (-140, -27 + a, 20, 3.8), (-95, -20 + a, 25, 3.6), (fork, -17 + a, 26, 3.9)]
+        common = [(-240, -28, 12, 4), (-140, -27 + a, 20, 3.8), (-95, -20 + a, 25, 3.6),
+                  (fork, -17 + a, 26, 3.9)]  # fmt: skip
         yield rod(mirror(common, side), Ink(red))
-        inner = [(fork, -16 + a, 27, 3.4), (fork + 14, -13, 28 + b, 2.9), (-10, -13, 25 + b, 2.5), (26, -12, 26, 2.5)]
+        inner = [(fork, -16 + a, 27, 3.4), (fork + 14, -13, 28 + b, 2.9), (-10, -13, 25 + b, 2.5),
+                 (26, -12, 26, 2.5)]  # fmt: skip
         yield rod(mirror(inner, side), Ink(red))
         outer = [(fork, -18 + a, 26, 2.6), (fork + 16, -26, 29, 2.2), (0, -24, 44, 1.7), (20, -20, 50, 1.4)]
         yield rod(mirror(outer, side), Ink(red))
         wide = rng.uniform(4.5, 7.5) * (1.25 if side == big else 0.85)
-        vein = [(28, -6, 27, 3), (0, -6, 32, 0.7 * wide), (-60, -10 + b, 35, wide), (-120, -22, 33, wide), (-150, -34, 24, wide)]
+        vein = [(28, -6, 27, 3), (0, -6, 32, 0.7 * wide), (-60, -10 + b, 35, wide), (-120, -22, 33, wide),
+                (-150, -34, 24, wide)]  # fmt: skip
         yield rod(mirror(vein, side), Ink(blue))
         thin = [(-10, 0, 58, 1.5), (-60, -4 + a, 54, 2.0), (-125, -12, 48, 2.2)]
         yield rod(mirror(thin, side), Ink(blue))
-        spine = [(-150, -22, 24, 1.7), (-100, -8, 17, 1.7), (-80, -3, 15, 1.7), (-18, -3, 17, 1.7), (-4, 0, 29, 1.7), (7, 14, 26, 1.7), (14, 16, 12, 1.7)]
+        spine = [(-150, -22, 24, 1.7), (-100, -8, 17, 1.7), (-80, -3, 15, 1.7), (-18, -3, 17, 1.7),
+                 (-4, 0, 29, 1.7), (7, 14, 26, 1.7), (14, 16, 12, 1.7)]  # fmt: skip
         yield rod(mirror(spine, side), Ink(red))
         for _ in range(int(rng.poisson(3.0 * flesh.calcified**2))):
             at = np.array([fork + rng.normal(0, 5), -16 + a, side * 26.5]) + rng.normal(0, 2.2, 3)

@@ -19,6 +19,7 @@ FINE_MM, FINER_MM = (2.5, 1.2, 1.2), (1.5, 0.9, 0.9)
 NECK_MM = float(sum(PITCH_MM[:C7]))  # from C1 to C7 in a standard patient
 SWAY_MM, KNOT_MM = 1.1, 24.0
 AIR_HU = -1000.0
+COARSEST_VOX = (2.0, 1.8, 1.8)  # no lattice needs to be finer than this many of the scan's voxels
 GRAIN_MM, GRAINS = 0.6, 48  # of the block of marrow
 
 
@@ -93,11 +94,12 @@ class Body:
         nodes = np.arange(-700.0, 700.0, 4.0)
         curve = [np.convolve(np.pad(c, 4, mode="edge"), np.ones(9) / 9, "valid") for c in anatomy.spine_at(nodes)]
         self.column = nodes, curve[0], curve[1]
+        self.whole: Frame | None = None
         self.whole = self.frame(self.lattice(COARSE_MM))
 
     def lattice(self, step_mm: tuple[float, float, float], box: np.ndarray | None = None) -> Grid | None:
         """A lattice over the scan, or over its share of a box ((2, 3): lowest and highest z, y, x mm)."""
-        step = np.maximum(step_mm, 1.3 * np.array(self.grid.spacing_mm))
+        step = np.maximum(step_mm, np.array(self.grid.spacing_mm) * COARSEST_VOX)
         extent = np.array(self.grid.spacing_mm) * (np.array(self.grid.shape) - 1)
         start, stop = np.zeros(3), extent
         if box is not None:
@@ -116,6 +118,8 @@ class Body:
 
     def frame(self, lattice: Grid) -> Frame:
         """The standard patient's coordinates at a lattice's nodes."""
+        if self.whole is not None and lattice == self.whole.lattice:
+            return self.whole
         z, y, x = (lattice.axis(dim) for dim in range(3))
         tilt = self._tilt(z).astype(np.float32)
         lean, roll, twist = (np.float32(a) * tilt for a in (self.lean, self.roll, self.twist))
@@ -123,7 +127,7 @@ class Body:
         nodes, y_line, x_line = self.column
         back = y - (np.interp(z, nodes, y_line).astype(np.float32) - lean * above)[:, None]
         left = x - (np.interp(z, nodes, x_line).astype(np.float32) + roll * above)[:, None]
-        du, dv, dw = (self._sway(wave, lattice) for wave in self.waves)
+        du, dv, dw = self._sway(lattice)
         v = dv + back[:, :, None] - (twist[:, None] * left)[:, None, :]
         w = dw + left[:, None, :] + (twist[:, None] * back)[:, :, None]
         u = du + ((z - np.float32(self.top_mm))[:, None] - lean[:, None] * back)[:, :, None]
@@ -134,28 +138,27 @@ class Body:
         scale = np.float32(1 / self.k)
         return Frame(lattice, u, v * scale, w * scale, level, lean, roll)
 
-    def _sway(self, wave: np.ndarray, lattice: Grid) -> np.ndarray:
-        """A smooth displacement (mm, SD about SWAY_MM): nothing in a neck is exactly oval or mirrored."""
+    def _sway(self, lattice: Grid) -> np.ndarray:
+        """Smooth displacements of u, v, w (mm, SD about SWAY_MM): nothing in a neck is exactly mirrored."""
+        waves = self.waves
         for dim in range(3):
             offset = (lattice.axis(dim) - np.float32(self.grid.origin_mm[dim])) * (-1 if dim == 0 else 1)
-            wave = interpolate(wave, dim, offset / np.float32(KNOT_MM))
-        return wave
+            waves = interpolate(waves, dim + 1, offset / np.float32(KNOT_MM))
+        return waves
 
     def box(self, low: tuple, high: tuple, margin_mm: float = 5.0) -> np.ndarray:
         """Lowest and highest (z, y, x) mm of a box of the standard patient, (2, 3)."""
         nodes, y_line, x_line = self.column
-        found = []
-        for u in (low[0], (low[0] + high[0]) / 2, high[0]):
-            rise = u * (self.k if u > 0 else self.neck)
-            tilt = float(self._tilt(np.array(self.top_mm + rise)))
-            lean, roll, twist = self.lean * tilt, self.roll * tilt, self.twist * tilt
-            for v in (low[1] * self.k, high[1] * self.k):
-                for w in (low[2] * self.k, high[2] * self.k):
-                    z = self.top_mm + rise + v * lean - w * roll
-                    y = np.interp(z, nodes, y_line) - lean * max(rise, 0) + v + twist * w
-                    x = np.interp(z, nodes, x_line) + roll * max(rise, 0) + w - twist * v
-                    found.append((z, y, x))
-        return np.array([np.min(found, axis=0) - margin_mm, np.max(found, axis=0) + margin_mm])
+        u, v, w = np.meshgrid((low[0], (low[0] + high[0]) / 2, high[0]), (low[1], high[1]), (low[2], high[2]))
+        rise, v, w = u * np.where(u > 0, self.k, self.neck), v * self.k, w * self.k
+        tilt = self._tilt(self.top_mm + rise)
+        lean, roll, twist = self.lean * tilt, self.roll * tilt, self.twist * tilt
+        above = np.maximum(rise, 0)
+        z = self.top_mm + rise + v * lean - w * roll
+        y = np.interp(z, nodes, y_line) - lean * above + v + twist * w
+        x = np.interp(z, nodes, x_line) + roll * above + w - twist * v
+        found = np.stack([z.ravel(), y.ravel(), x.ravel()])
+        return np.array([found.min(axis=1) - margin_mm, found.max(axis=1) + margin_mm])
 
     def cast(self, forms: Iterable[Form]) -> Iterator[Layer]:
         """Evaluate every form in its box and cut it to the part it touches."""
