@@ -39,13 +39,22 @@ def couch_layers(body: Body, skin: Layer, rng: np.random.Generator) -> list[Laye
 
     mattress = np.maximum(rows - top + arc, top - np.float32(flesh.mattress_mm) - rows)
     foam = np.maximum(np.maximum(mattress, edge + 12), -(depth + np.float32(flesh.mattress_mm + 4)))
-    board = np.maximum(np.maximum(-depth, depth - deep * (1 - (columns - middle) ** 2 / (1.3 * half) ** 2)), edge)
+    board = np.maximum(
+        np.maximum(-depth, depth - deep * (1 - (columns - middle) ** 2 / (1.3 * half) ** 2)), edge
+    )
     layers = [
         Layer(sheet(foam), lattice, Ink(MATTRESS_HU, COVER_HU, 0.7)),
-        Layer(sheet(board), lattice, Ink(CORE_HU, SHELL_HU + 60 * float(rng.random()), float(rng.uniform(1.0, 1.9)))),
+        Layer(
+            sheet(board),
+            lattice,
+            Ink(CORE_HU, SHELL_HU + 60 * float(rng.random()), float(rng.uniform(1.0, 1.9))),
+        ),
     ]
     for rail in (-1, 1):
-        d = np.hypot(columns - middle - rail * (half - 22), rows - top - deep * 0.4 + bend * half**2 * 0.85) - 4.0
+        d = (
+            np.hypot(columns - middle - rail * (half - 22), rows - top - deep * 0.4 + bend * half**2 * 0.85)
+            - 4.0
+        )
         layers.append(Layer(sheet(d), lattice, Ink(-700.0, 300.0, 1.2)))
     return [layer for layer in map(trim_flat, layers) if layer is not None]
 
@@ -105,7 +114,9 @@ def collar_layers(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
     around = _collar_distance(f, anatomy)
     around += 1.2 * noise(lattice, (50, 40, 40), rng)
     front = f.v < 0
-    top = np.where(front, np.float32(-30) + 0.16 * np.minimum(f.v + 60, 0) - 80 * np.float32(flesh.gape), np.float32(2))
+    top = np.where(
+        front, np.float32(-30) + 0.16 * np.minimum(f.v + 60, 0) - 80 * np.float32(flesh.gape), np.float32(2)
+    )
     low = np.where(front, np.float32(-100), np.float32(-94)) - 0.12 * np.abs(f.w)
     ends = np.maximum(f.u - top, low - f.u)
     hole = np.maximum(np.abs(f.w) - 19, np.abs(f.u + 82) - 12)
@@ -160,4 +171,6 @@ def trinkets(body: Body, rng: np.random.Generator) -> Iterator[Form]:
             path = [start + np.array([22.0 * i, 5.0 * i - 2, rng.normal(0, 6)]) for i in range(5)]
             nodes = mirror([(*p, 1.1) for p in path], side)
             yield rod(nodes, Ink(METAL_HU * 0.5), step_mm=FINER_MM)
-            yield rod([(*nodes[-1, :3], 2.2), (*(nodes[-1, :3] + [1, 3, 0]), 4.5)], Ink(1400.0), step_mm=FINER_MM)
+            yield rod(
+                [(*nodes[-1, :3], 2.2), (*(nodes[-1, :3] + [1, 3, 0]), 4.5)], Ink(1400.0), step_mm=FINER_MM
+            )

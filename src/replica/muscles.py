@@ -22,7 +22,8 @@ PAIRS = {
     "semispinalis cervicis": [[-24, 33, 8, 6, 6, 0], [-60, 36, 10, 6, 8, 20], [-115, 40, 12, 6, 8, 0]],
     "semispinalis capitis": [[28, 62, 14, 5, 13, 20], [0, 50, 14, 8, 13, 15], [-55, 45, 15, 7, 12, 25],
                              [-120, 46, 20, 6, 9, 20], [-190, 44, 20, 5, 8, 0]],
-    "longissimus": [[10, 22, 44, 5, 4, 40], [-50, 24, 29, 7, 5, 30], [-110, 28, 28, 8, 7, 20], [-240, 36, 34, 9, 13, 0]],
+    "longissimus": [[10, 22, 44, 5, 4, 40], [-50, 24, 29, 7, 5, 30], [-110, 28, 28, 8, 7, 20],
+                    [-240, 36, 34, 9, 13, 0]],
     "splenius": [[30, 44, 50, 4, 12, 50], [0, 44, 38, 5, 18, 40], [-55, 47, 24, 5, 17, 32],
                  [-100, 52, 14, 4, 10, 20], [-150, 50, 9, 3, 6, 10]],
     "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-64, 56, 24, 5, 20, 28], [-84, 50, 46, 6, 36, 32],
@@ -121,13 +122,13 @@ def _part(body: Body, lattice: Grid, rows: np.ndarray, side: float) -> tuple | N
 def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.random.Generator) -> np.ndarray:
     """Where fat replaces muscle (> 0): between two of them, beyond all, in streaks, and below the skin."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
-    lean = np.float32(np.clip(anatomy.fat_mm / 9, 0.35, 1.8))
-    width = lean * (0.7 + 1.3 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
+    stout = np.float32(np.clip(np.sqrt(anatomy.fat_mm / 8), 0.6, 1.5))
+    width = stout * (0.5 + 1.1 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
-    # lean patients' muscles fill the room between them
+    # a lean patient's muscles fill the room between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)
     trunk = np.interp(f.level, [-110, -85], [1.1, 0.0]).astype(np.float32)[:, None, None]
-    reach = np.float32(6.0 - 1.9 * lean) * (1 + np.float32(0.7) * face + trunk)
+    reach = np.float32(9.0 - 2.3 * stout - 1.5 * flesh.streaks) * (1 + np.float32(0.7) * face + trunk)
     beyond = first - reach * (1 + np.float32(0.3) * noise(f.lattice, (30, 15, 15), rng))
     # feathers: thin lines along the fibres, in patches, more of them with age
     patch = noise(f.lattice, (35, 9, 9), rng) - np.float32(1.4 - 2.0 * flesh.streaks)

@@ -43,7 +43,7 @@ def airway(anatomy: Anatomy) -> Iterator[Form]:
         nodes = mirror([(-56 - lower, -25, 11, 2.6), (-72 - lower, -26, 12, 1.6)], side)
         yield rod(nodes, WALL, tall=1.0, step_mm=FINE_MM)
     yield tube(rows, WALL, FINE_MM)
-    yield rod([(20, -50, 0, 8), (19, -31, 0, 8)], Ink(AIR_HU), step_mm=FINE_MM)  # the nose opens into it
+    yield rod([(24, -52, 0, 9), (21, -32, 0, 9.5)], Ink(AIR_HU), step_mm=FINE_MM)  # the nose opens into it
     yield _epiglottis(lower, flesh.airway)
     for side in (-1, 1):
         # the vocal and the vestibular folds stand out into the air
@@ -150,7 +150,9 @@ def gullet_and_glands(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Fo
             u = rng.uniform(-110, -15)
             at = (u, rng.uniform(-22, 4), side * rng.uniform(34, 46))
             yield egg(at, rng.uniform(2, 4.5, 3) * [1.6, 1, 0.8], Ink(NODE_HU))
-    yield rod([(-98 - lower, -44, -14, 3), (-99 - lower, -47, 0, 2.2), (-98 - lower, -44, 14, 3)], Ink(bright), 4.0)
+    yield rod(
+        [(-98 - lower, -44, -14, 3), (-99 - lower, -47, 0, 2.2), (-98 - lower, -44, 14, 3)], Ink(bright), 4.0
+    )
 
 
 def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
@@ -185,7 +187,9 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 def canal(anatomy: Anatomy) -> Iterator[Form]:
     """Epidural fat, the sac of fluid and the cord behind the bodies, the nuchal ligament behind the spines."""
-    rows = np.array([[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]])
+    rows = np.array(
+        [[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]]
+    )
 
     def inner(v: float, w: float, low: float) -> np.ndarray:
         return np.c_[rows, np.full(len(rows), v), np.full(len(rows), w)][int(low) :]

@@ -85,14 +85,14 @@ class Body:
         self.grid, self.anatomy, self.k = grid, anatomy, float(anatomy.scale)
         self.top_mm = float(anatomy.poses[0].centre[0])
         self.neck = (self.top_mm - float(anatomy.poses[C7].centre[0])) / NECK_MM  # mm per standard mm
-        knots = [
-            int(n * step / KNOT_MM) + 4 for n, step in zip(grid.shape, grid.spacing_mm, strict=True)
-        ]
+        knots = [int(n * step / KNOT_MM) + 4 for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
         self.waves = np.float32(SWAY_MM / 0.63) * rng.standard_normal([3, *knots], dtype=np.float32)
         atlas = anatomy.poses[0].turn
         self.lean, self.roll, self.twist = -atlas[0, 1], atlas[0, 2], atlas[2, 1]
         nodes = np.arange(-700.0, 700.0, 4.0)
-        curve = [np.convolve(np.pad(c, 4, mode="edge"), np.ones(9) / 9, "valid") for c in anatomy.spine_at(nodes)]
+        curve = [
+            np.convolve(np.pad(c, 4, mode="edge"), np.ones(9) / 9, "valid") for c in anatomy.spine_at(nodes)
+        ]
         self.column = nodes, curve[0], curve[1]
         self.whole: Frame | None = None
         self.whole = self.frame(self.lattice(COARSE_MM))
