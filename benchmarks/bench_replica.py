@@ -98,7 +98,7 @@ def difficulty(work: Path, settings: Settings) -> list[str]:
 
     wanted = part.Wanted(work / "plain", settings.seed, settings.workers, studies=settings.studies)
     if settings.quick:
-        wanted = replace(wanted, studies=16, size=0.125, preset="smoke")
+        wanted = replace(wanted, studies=12, size=0.125, preset="smoke")
     lines = part.difficulty(wanted)
     if settings.also_gaping:
         lines += ["", *part.difficulty(replace(wanted, work=work / "gaping", severity=DEMO_SEVERITY))]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import replica_facts as real
+from replica_compare import line, quantile_lines, share_line, table
 from replica_headers import SYNTAX_NAMES, Series, as_drawn, as_written
 from replica_views import build
 
@@ -21,7 +23,6 @@ from replica.settings import ReplicaSettings
 from replica.study import make_study, study_rng
 from replica.writer import replicate
 
-NEAR = 0.1
 PURPOSE_BOXES = 4  # of random draws; see `study_rng`
 DEMO_SIZE = 0.3125
 
@@ -45,42 +46,42 @@ class Wanted:
 
 def distributions(wanted: Wanted) -> list[str]:
     """The section of the report, line by line."""
-    settings = ReplicaSettings(
+    tables = ReplicaSettings(
         out=wanted.work / "tables", train=wanted.train, seed=wanted.seed, labels_only=True, size=wanted.size
     )
-    replicate(settings)
-    cohort = make_cohort(settings)
-    train = cohort[cohort["split"] == "train"]
-    with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
-        rows = [(row, replace(settings, labels_only=False)) for _, row in train.iterrows()]
-        drawn = list(
-            _progress(pool.map(draw_series, *zip(*rows, strict=True), chunksize=50), len(rows), "protocols")
-        )
-        broken = [pair for pair in rows if pair[0][OVERALL]][: wanted.boxed]
-        boxes = list(_progress(pool.map(draw_study_boxes, *zip(*broken, strict=True)), len(broken), "boxes"))
     written = ReplicaSettings(
         out=wanted.work / "written", train=wanted.written, public=0, private=0, seed=wanted.seed,
         size=min(DEMO_SIZE, wanted.size), mask_share=1.0, box_share=1.0, workers=wanted.workers,
     )  # fmt: skip
+    replicate(tables)
     replicate(written)
-    lines = [
-        f"Tables: {len(train):,} training studies as written with `--labels-only`, seed {wanted.seed}.",
+    drawn, boxes = draw(replace(tables, labels_only=False), wanted)
+    return [
+        f"Tables: {wanted.train:,} training studies as written with `--labels-only`, seed {wanted.seed}.",
         "",
+        *table(cohort_lines(tables.out)),
+        "",
+        f"Series: the protocols of these studies, drawn without painting. {agreement(written)}",
+        "",
+        *table(series_lines(drawn)),
+        "",
+        f"Masks: {wanted.written} studies on disk at size {written.size:g}, read with nibabel, stray voxels removed. "
+        f"Boxes: {len(boxes)} positive studies painted at size {wanted.size:g}.",
+        "",
+        *table(mask_lines(written.out) + box_lines(boxes)),
     ]
-    lines += table(cohort_lines(wanted.work / "tables"))
-    lines += [
-        "",
-        f"Series: the protocols of these {len(drawn):,} studies, drawn without painting. {_agreement(written)}",
-        "",
-    ]
-    lines += table(series_lines(drawn))
-    lines += ["", f"Masks: {wanted.written} studies on disk at size {written.size:g}, read with nibabel, stray "
-              f"voxels removed. Boxes: {len(boxes)} positive studies at size {wanted.size:g}.", ""]  # fmt: skip
-    return [*lines, *table(mask_lines(wanted.work / "written") + box_lines(boxes))]
 
 
-def _progress(items, total: int, what: str):
-    return stage.progress(items, unit="study", total=total, what=what)
+def draw(settings: ReplicaSettings, wanted: Wanted) -> tuple[list[Series], list[tuple[pd.DataFrame, float]]]:
+    """The series of all training studies, unpainted, and the boxes of some."""
+    cohort = make_cohort(settings)
+    rows = [row for _, row in cohort[cohort["split"] == "train"].iterrows()]
+    broken = [row for row in rows if row[OVERALL]][: wanted.boxed]
+    with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
+        series = pool.map(draw_series, rows, repeat(settings), chunksize=50)
+        series = list(stage.progress(series, unit="study", total=len(rows), what="protocols"))
+        boxes = pool.map(draw_study_boxes, broken, repeat(settings))
+        return series, list(stage.progress(boxes, unit="study", total=len(broken), what="boxes"))
 
 
 def draw_series(row: pd.Series, settings: ReplicaSettings) -> Series:
@@ -94,37 +95,6 @@ def draw_study_boxes(row: pd.Series, settings: ReplicaSettings) -> tuple[pd.Data
     rng = study_rng(settings, int(row["index"]), PURPOSE_BOXES)
     rows = draw_boxes(study, row["StudyInstanceUID"], rng)
     return pd.DataFrame(rows), study.protocol.grid.spacing_mm[1]
-
-
-def table(lines: list[str]) -> list[str]:
-    """A table of the report."""
-    head = "| quantity | real | replica | difference | median within 10 % |"
-    return [head, "|---|---|---|---|---|", *lines]
-
-
-def line(what: str, published: float | None, ours: float, median: bool = False, digits: int = 4) -> str:
-    """A row that compares two values; a median is judged."""
-    if published is None:
-        return f"| {what} |  | {ours:.{digits}g} |  |  |"
-    change = f"{(ours - published) / published:+.1%}" if published else f"{ours - published:+.{digits}g}"
-    verdict = ("yes" if abs(ours - published) <= NEAR * abs(published) else "**no**") if median else ""
-    return f"| {what} | {published:.{digits}g} | {ours:.{digits}g} | {change} | {verdict} |"
-
-
-def share_line(what: str, published: float | None, ours: float) -> str:
-    """A row that compares two shares, with their difference in percentage points."""
-    if published is None:
-        return f"| {what} |  | {ours:.1%} |  |  |"
-    return f"| {what} | {published:.1%} | {ours:.1%} | {100 * (ours - published):+.1f} points |  |"
-
-
-def quantile_lines(what: str, published: dict[int, float], ours: np.ndarray) -> list[str]:
-    """One row a published quantile."""
-    names = {0: "min", 50: "median", 100: "max"}
-    return [
-        line(f"{what}, {names.get(q, f'{q} %')}", value, float(np.percentile(ours, q)), median=q == 50)
-        for q, value in published.items()
-    ]
 
 
 def cohort_lines(out: Path) -> list[str]:
@@ -145,6 +115,9 @@ def cohort_lines(out: Path) -> list[str]:
         )
         for n, count in enumerate(real.BROKEN_LEVELS, start=1)
     ]
+    for split in ("public", "private"):
+        ours = people.loc[people["split"] == split, OVERALL].mean()
+        lines.append(share_line(f"{OVERALL} positive, {split} test", PUBLISHED[split].rates()[-1], ours))
     for (a, b), phi in real.PHI.items():
         ours = float(np.corrcoef(train[a], train[b])[0, 1])
         lines.append(f"| phi of {a} and {b} | {phi:.2f} | {ours:.2f} | {ours - phi:+.2f} |  |")
@@ -218,7 +191,7 @@ def _shares(what: str, unit: str, published: dict[float, int], ours: np.ndarray)
     ]
 
 
-def _agreement(settings: ReplicaSettings) -> str:
+def agreement(settings: ReplicaSettings) -> str:
     """How many series on disk say what their protocol says."""
     rows = [row for _, row in make_cohort(settings).iterrows()]
     other = []
@@ -243,8 +216,8 @@ class Spine:
 
 def measure_mask(path: Path) -> Spine | None:
     """Heights, overlaps and length of C1 to C7 in one mask; None where one of them is missing."""
-    image = nibabel.load(path)
-    labels = np.asarray(image.dataobj).astype(np.uint8)[:, ::-1, ::-1].transpose(2, 1, 0)
+    image = nibabel.as_closest_canonical(nibabel.load(path))  # to the right, front and head
+    labels = np.asarray(image.dataobj).astype(np.uint8).transpose(2, 1, 0)[::-1]
     step_mm = float(image.header.get_zooms()[2])
     labels = remove_strays(np.minimum(labels, len(LEVELS) + 1))[0]
     spans = []
@@ -254,7 +227,7 @@ def measure_mask(path: Path) -> Spine | None:
             return None
         spans.append((z[0], z[-1] + 1))
     overlaps = {
-        f"{LEVELS[i]}-{LEVELS[i + 1]}": max(0, spans[i][1] - spans[i + 1][0]) * step_mm
+        f"{LEVELS[i]}-{LEVELS[i + 1]}": (spans[i][1] - spans[i + 1][0]) * step_mm
         for i in range(len(LEVELS) - 1)
     }
     column = max(stop for _, stop in spans) - min(start for start, _ in spans)
@@ -268,7 +241,7 @@ def mask_lines(out: Path) -> list[str]:
     spines = [spine for spine in map(measure_mask, paths) if spine]
     lines = [
         line(
-            f"{name}, height along z, mm",
+            f"{name}, height along z, mean, mm",
             HEIGHTS_MM[name],
             np.mean([s.heights_mm[name] for s in spines]),
             True,
@@ -280,7 +253,7 @@ def mask_lines(out: Path) -> list[str]:
     for pair in spines[0].overlaps_mm:
         ours = float(np.mean([s.overlaps_mm[pair] for s in spines]))
         verdict = "inside" if low <= ours <= high else "**outside**"
-        lines.append(f"| {pair}, overlap along z, mm | {low:g}-{high:g} | {ours:.3g} | {verdict} |  |")
+        lines.append(f"| {pair}, overlap along z, mean, mm | {low:g}-{high:g} | {ours:.3g} | {verdict} |  |")
     column = np.array([s.column_mm for s in spines])
     return [
         *lines,
@@ -296,7 +269,11 @@ def mask_lines(out: Path) -> list[str]:
 def box_lines(boxes: list[tuple[pd.DataFrame, float]]) -> list[str]:
     """Boxes a study against the published counts, and how large they are."""
     found = [(rows, pixel_mm) for rows, pixel_mm in boxes if len(rows)]
-    lines = quantile_lines("boxes a study", real.BOXES, np.array([len(rows) for rows, _ in found]))
+    count = np.array([len(rows) for rows, _ in found])
+    lines = [
+        *quantile_lines("boxes a study", real.BOXES, count),
+        line("boxes a study, mean", real.BOXES_MEAN, count.mean()),
+    ]
     for side in ("width", "height"):
         mm = np.concatenate([rows[side].to_numpy() * pixel_mm for rows, pixel_mm in found])
         for q in (5, 50, 95):

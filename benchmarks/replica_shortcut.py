@@ -23,7 +23,7 @@ from replica.writer import replicate
 GOAL = (0.45, 0.60)
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 AIR_HU = -500
-FOLDS, DRAWS, NAMED = 5, 2000, 5
+FOLDS, DRAWS, NAMED = 5, 1000, 5
 
 
 @dataclass(frozen=True)
