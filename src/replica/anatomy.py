@@ -6,7 +6,7 @@ import numpy as np
 
 NAMES = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4")
 # distance in mm from each level's frame down to the next one's, before the patient's scale
-PITCH_MM = (17.5, 19.6, 17.0, 17.3, 17.7, 18.3, 19.8, 21.0, 22.0, 22.5)
+PITCH_MM = (17.5, 19.4, 16.7, 17.0, 17.4, 18.0, 19.6, 21.0, 22.0, 22.5)
 C7 = NAMES.index("C7")
 
 
@@ -48,7 +48,7 @@ class Anatomy:
 
 def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
     """Draw one patient: men are larger; the old have thinner bone and narrower discs."""
-    scale = float(np.clip((1.02 if sex == "M" else 0.93) + 0.05 * rng.standard_normal(), 0.82, 1.16))
+    scale = float(np.clip((1.01 if sex == "M" else 0.92) + 0.05 * rng.standard_normal(), 0.82, 1.16))
     wear = float(np.clip((age - 35) / 50 + 0.18 * rng.standard_normal(), 0, 1.2))
     disc_share = 1 - np.clip(
         rng.random(10) * wear * np.array([0, 0.3, 0.5, 0.6, 0.9, 1, 0.6, 0.3, 0.2, 0.2]), 0, 0.75

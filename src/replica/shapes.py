@@ -58,9 +58,12 @@ class Solid:
 
 def capsule(
     a: tuple, b: tuple, r_a: float, r_b: float | None = None, tall: float = 0.0, taper: float = 0.0,
-    **how: float,
+    lean: float = 0.0, **how: float,
 ) -> Solid:  # fmt: skip
-    """A rod from a to b with radii r_a and r_b, stretched by `tall` mm up and down, less by `taper` at b."""
+    """A rod from a to b with radii r_a and r_b, stretched by `tall` mm up and down, less by `taper` at b.
+
+    What is stretched falls to the back by `lean` mm a mm.
+    """
     a, b = np.array(a, np.float32), np.array(b, np.float32)
     r_b = r_a if r_b is None else r_b
     axis = b - a
@@ -72,11 +75,13 @@ def capsule(
         du = u - t * axis[0]
         if tall:
             reach_u = tall * (1 - taper * t)
-            du = du - np.clip(du, -reach_u, reach_u)
+            along = np.clip(du, -reach_u, reach_u)
+            du = du - along
+            v = v + np.float32(lean) * along
         square = du**2 + (v - t * axis[1]) ** 2 + (w - t * axis[2]) ** 2
         return np.sqrt(square) - (r_a + (r_b - r_a) * t)
 
-    reach = max(r_a, r_b) + np.array([tall, 0, 0])
+    reach = max(r_a, r_b) + np.array([tall, abs(lean) * tall, 0])
     return Solid(distance, np.minimum(a, b) - reach, np.maximum(a, b) + reach, **how)
 
 
@@ -93,20 +98,46 @@ def ellipsoid(centre: tuple, radii: tuple, **how: float) -> Solid:
     return Solid(distance, c - r, c + r, **how)
 
 
-def slab(centre: tuple, half: tuple, round_mm: float, lean: float = 0.0, **how: float) -> Solid:
-    """A rounded block whose top and bottom fall to the back by `lean` mm a mm."""
+def slab(
+    centre: tuple, half: tuple, round_mm: float, lean: float = 0.0, tilt: float = 0.0, **how: float
+) -> Solid:
+    """A rounded block whose top and bottom fall by `lean` mm a mm to the back and `tilt` to the left."""
     c, h = np.array(centre, np.float32), np.array(half, np.float32)
-    flatten = np.float32(1 / np.hypot(1.0, lean))
+    flatten = np.float32(1 / np.sqrt(1.0 + lean**2 + tilt**2))
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
-        v = v - c[1]
-        du = (np.abs(u - c[0] + lean * v) - h[0]) * flatten + round_mm
-        dv, dw = np.abs(v) - h[1] + round_mm, np.abs(w - c[2]) - h[2] + round_mm
+        v, w = v - c[1], w - c[2]
+        fall = u - c[0] + lean * v
+        if tilt:
+            fall = fall + tilt * w
+        du = (np.abs(fall) - h[0]) * flatten + round_mm
+        dv, dw = np.abs(v) - h[1] + round_mm, np.abs(w) - h[2] + round_mm
         far = np.sqrt(np.maximum(du, 0) ** 2 + np.maximum(dv, 0) ** 2 + np.maximum(dw, 0) ** 2)
         return far + np.minimum(np.maximum(np.maximum(du, dv), dw), 0) - round_mm
 
-    reach = h + np.array([abs(lean) * h[1], 0, 0])
+    reach = h + np.array([abs(lean) * h[1] + abs(tilt) * h[2], 0, 0])
     return Solid(distance, c - reach, c + reach, **how)
+
+
+def bow(
+    centre: tuple, axes: tuple[float, float], v_from: float, radius: float, tall: float, side: int,
+    **how: float,
+) -> Solid:  # fmt: skip
+    """The part of an oval hoop (half axes v and w) in front of (side -1) or behind (1) the plane v_from."""
+    c, (av, aw) = np.array(centre, np.float32), axes
+
+    def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
+        u, v, w = u - c[0], v - c[1], w - c[2]
+        level = np.sqrt((v / av) ** 2 + (w / aw) ** 2)
+        slope = np.sqrt((v / av**2) ** 2 + (w / aw**2) ** 2)
+        off = (level - 1) * level / np.maximum(slope, 1e-3)
+        du = u - np.clip(u, -tall, tall)
+        return np.maximum(np.sqrt(off**2 + du**2) - radius, side * (v_from - c[1] - v))
+
+    ends = (v_from, c[1] + side * (av + radius))
+    low = np.array([c[0] - tall - radius, min(ends), c[2] - aw - radius])
+    high = np.array([c[0] + tall + radius, max(ends), c[2] + aw + radius])
+    return Solid(distance, low, high, **how)
 
 
 def smooth_union(a: np.ndarray, b: np.ndarray, blend_mm: float) -> np.ndarray:

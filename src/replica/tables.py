@@ -10,11 +10,13 @@ from replica.cohort import LEVELS
 
 TYPES = (*LEVELS, "patient_overall")
 BOX_COLUMNS = ["StudyInstanceUID", "x", "y", "width", "height", "slice_number"]
-WOUND_COLUMNS = ["StudyInstanceUID", "level", "kind", "severity", "z_mm", "y_mm", "x_mm"]
+PLACE_COLUMNS = ["z_mm", "y_mm", "x_mm"]
+WOUND_COLUMNS = ["StudyInstanceUID", "fracture", "level", "kind", "severity", *PLACE_COLUMNS]
+LOOKALIKE_COLUMNS = ["StudyInstanceUID", "level", "kind", *PLACE_COLUMNS]
 
 
 def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
-    """Write every table of a replica; `records` hold each study's boxes and wounds, in the cohort's order."""
+    """Write every table of a replica; `records` hold each study's boxes and truth, in the cohort's order."""
     competition = out / "competition"
     train = cohort[cohort["split"] == "train"]
     write_csv(competition / "train.csv", train[["StudyInstanceUID", "patient_overall", *LEVELS]])
@@ -26,6 +28,8 @@ def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
     write_csv(out / "solution.csv", test[["row_id", "fractured", "weight", "Usage"]])
     wounds = [row for record in records for row in record["wounds"]]
     write_csv(out / "truth" / "fractures.csv", pd.DataFrame(wounds, columns=WOUND_COLUMNS))
+    seen = [row for record in records for row in record["lookalikes"]]
+    write_csv(out / "truth" / "lookalikes.csv", pd.DataFrame(seen, columns=LOOKALIKE_COLUMNS))
     worst = pd.DataFrame(wounds, columns=WOUND_COLUMNS).groupby("StudyInstanceUID")["severity"].max()
     people = cohort[["StudyInstanceUID", "split", "site", "sex", "age", *TYPES, "boxed", "masked"]]
     write_csv(out / "truth" / "cohort.csv", people.assign(severity=people["StudyInstanceUID"].map(worst)))

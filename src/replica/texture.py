@@ -9,7 +9,8 @@ from replica.anatomy import Anatomy
 from replica.shapes import Box, Grid
 
 TILE_MM, TILE = 0.45, 72
-FINE_MM, COARSE_MM = 0.55, 3.2
+FINE_MM, COARSE_MM = 0.5, 3.2
+STRAND = 1.7  # trabeculae run up and down
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,29 @@ def make_texture(anatomy: Anatomy, grid: Grid) -> Texture:
     """Draw one patient's blocks; the fine one loses contrast where a voxel averages over its grain."""
     rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 3]))
     white = rng.standard_normal((TILE, TILE, TILE), dtype=np.float32)
-    sharp = ndimage.gaussian_filter(white, FINE_MM / TILE_MM, mode="wrap")
-    blur = max(FINE_MM, 0.45 * grid.voxel_mm) / TILE_MM
-    fine = ndimage.gaussian_filter(white, blur, mode="wrap") / sharp.std()
+    unit = np.array([STRAND, 1.0, 1.0]) * FINE_MM / TILE_MM
+    sharp = ndimage.gaussian_filter(white, unit, mode="wrap").std()
+    blur = np.maximum(unit, 0.45 * np.array(grid.spacing_mm) / TILE_MM)
+    fine = ndimage.gaussian_filter(white, blur, mode="wrap") / sharp
+    # marrow's holes are wider than the struts between them are
+    fine = fine + np.float32(0.3) * (fine**2 - (fine**2).mean())
     coarse = ndimage.gaussian_filter(white, COARSE_MM / TILE_MM, mode="wrap")
     coarse /= coarse.std()
     return Texture(fine, coarse, 6 * coarse + 8 * fine)
 
 
-def lookup(block: np.ndarray, grid: Grid, part: Box) -> np.ndarray:
-    """A block's values at the voxels of a box, by their position in mm."""
+def lookup(block: np.ndarray, grid: Grid, part: Box, stretch: float = 1.0) -> np.ndarray:
+    """A block's values at the voxels of a box, by their position in mm; `stretch` coarsens the grain."""
     values = block
     for dim in range(3):
-        index = np.round(grid.axis(dim, part[dim]) / TILE_MM).astype(int) % TILE
-        values = np.take(values, index, axis=dim)
+        values = np.take(values, _index(grid, part, dim, stretch), axis=dim)
     return values
+
+
+def lookup_at(block: np.ndarray, grid: Grid, part: Box, where: tuple, stretch: float = 1.0) -> np.ndarray:
+    """The same for some voxels of the box alone: `where` as np.nonzero gives it."""
+    return block[tuple(_index(grid, part, dim, stretch)[where[dim]] for dim in range(3))]
+
+
+def _index(grid: Grid, part: Box, dim: int, stretch: float) -> np.ndarray:
+    return np.round(grid.axis(dim, part[dim]) / (TILE_MM * stretch)).astype(int) % TILE

@@ -16,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from replica.annotators import draw_boxes, write_mask
+from replica.annotators import draw_boxes
 from replica.cohort import make_cohort
 from replica.dicom import slice_header, write_slice
+from replica.masks import write_fractures, write_mask
 from replica.scanner import scan
 from replica.settings import ReplicaError, ReplicaSettings
 from replica.study import Study, make_study, study_rng
@@ -98,7 +99,8 @@ def _locked(out: Path) -> Iterator[None]:
 def _folders(out: Path, settings: ReplicaSettings) -> None:
     names = ["competition", "truth"]
     if not settings.labels_only:
-        names += [f"competition/{n}" for n in ("train_images", "test_images", "segmentations")] + [RECORDS]
+        names += [f"competition/{n}" for n in ("train_images", "test_images", "segmentations")]
+        names += ["truth/fractures", RECORDS]
     shutil.rmtree(out / WORK, ignore_errors=True)  # halves of a run that was killed
     for name in [*names, WORK]:
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -164,7 +166,12 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
         temporary = out / WORK / f"{uid}.nii"
         write_mask(temporary, study, annotator)
         os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
-    write_json(_record(out, row), {"slices": slices, "boxes": boxes, "wounds": _wounds(study, uid)})
+    if study.wounds:
+        temporary = out / WORK / f"{uid}.nii.gz"
+        write_fractures(temporary, study)
+        os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
+    truth = {"wounds": _wounds(study, uid), "lookalikes": _lookalikes(study, uid)}
+    write_json(_record(out, row), {"slices": slices, "boxes": boxes, **truth})
 
 
 def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings, index: int) -> int:
@@ -177,22 +184,31 @@ def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings
 
 
 def _wounds(study: Study, uid: str) -> list[dict]:
-    """Rows of truth/fractures.csv; centres in the scanner's millimetres (z, y, x)."""
-    rows = []
-    for wound in study.wounds:
-        centre = [c + o for c, o in zip(wound.centre_mm, study.protocol.offset_mm, strict=True)]
-        injury = wound.injury
-        rows.append(
-            {"StudyInstanceUID": uid, "level": injury.level, "kind": injury.kind,
-             "severity": round(injury.severity, 4),
-             **{f"{axis}_mm": round(mm, 2) for axis, mm in zip("zyx", centre, strict=True)}}
-        )  # fmt: skip
-    return rows
+    """Rows of truth/fractures.csv; `fracture` is the number in the study's mask of fractures."""
+    return [
+        {"StudyInstanceUID": uid, "fracture": number, "level": wound.injury.level, "kind": wound.injury.kind,
+         "severity": round(wound.injury.severity, 4), **_millimetres(study, wound.centre_mm)}
+        for number, wound in enumerate(study.wounds, start=1)
+    ]  # fmt: skip
+
+
+def _lookalikes(study: Study, uid: str) -> list[dict]:
+    """Rows of truth/lookalikes.csv."""
+    return [
+        {"StudyInstanceUID": uid, "level": m.level, "kind": m.kind, **_millimetres(study, m.centre_mm)}
+        for m in study.lookalikes
+    ]
+
+
+def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[str, float]:
+    """A place of the grid in the scanner's millimetres."""
+    offset = study.protocol.offset_mm
+    return {f"{axis}_mm": round(c + o, 2) for axis, c, o in zip("zyx", centre_mm, offset, strict=True)}
 
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
     """Write the tables from the studies' records, then mark the replica complete."""
-    empty = {"slices": 0, "boxes": [], "wounds": []}
+    empty = {"slices": 0, "boxes": [], "wounds": [], "lookalikes": []}
     rows = [row for _, row in cohort.iterrows()]
     records = [empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows]
     write_tables(out, cohort, records)

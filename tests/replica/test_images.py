@@ -10,9 +10,10 @@ import pydicom
 import pytest
 
 from replica.anatomy import make_anatomy
-from replica.annotators import draw_boxes, write_mask
+from replica.annotators import draw_boxes
 from replica.dicom import slice_header, write_slice
 from replica.injuries import EVERY_KIND, KINDS, draw_injury
+from replica.masks import write_mask
 from replica.scanner import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS, choose_protocol
 from replica.settings import ReplicaSettings
 from replica.study import Study, paint

@@ -1,0 +1,83 @@
+"""Label maps on disk: the vertebra masks as a network and its editors left them, and the fractures' truth."""
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from replica.scanner import Protocol
+from replica.study import Study
+
+ROUGH_MM, BUMP_MM = 0.5, 2.5  # how far an edited edge strays, over which length
+SPECKS = (2, 7)  # from and below
+GZIP_LEVEL = 4
+
+
+def write_mask(path: Path, study: Study, rng: np.random.Generator) -> None:
+    """Write the vertebrae as the original does: uint16, uncompressed; edges a little off, specks far away."""
+    labels = _edited(study, rng)
+    found = np.unique(labels[labels > 0])
+    for _ in range(int(rng.integers(*SPECKS)) if len(found) else 0):
+        z, y, x = (int(rng.integers(n - 3)) for n in labels.shape)
+        high, wide, deep = rng.integers(1, 4, 3)
+        speck = labels[z : z + high, y : y + wide, x : x + deep]
+        speck[speck == 0] = rng.choice(found)
+    path.write_bytes(_image(labels.astype(np.uint16), study.protocol).to_bytes())
+
+
+def write_fractures(path: Path, study: Study) -> None:
+    """Write where each fracture lies: uint8, n for the study's n-th fracture; gzip, the same bytes always."""
+    labels = np.zeros(study.hu.shape, np.uint8)
+    for number, wound in enumerate(study.wounds, start=1):
+        view = labels[wound.part]
+        view[wound.region & (view == 0)] = number
+    data = _image(labels, study.protocol).to_bytes()
+    path.write_bytes(gzip.compress(data, compresslevel=GZIP_LEVEL, mtime=0))
+
+
+def _edited(study: Study, rng: np.random.Generator) -> np.ndarray:
+    """The label map read through a small smooth displacement: nobody draws a bone's edge exactly."""
+    labels, grid = study.labels, study.protocol.grid
+    where = np.nonzero(labels)
+    if not len(where[0]):
+        return labels.copy()
+    part = tuple(slice(max(int(w.min()) - 2, 0), int(w.max()) + 3) for w in where)
+    view = labels[part]
+    knots = [max(2, int(n * mm / BUMP_MM) + 2) for n, mm in zip(view.shape, grid.spacing_mm, strict=True)]
+    index = []
+    for dim in range(3):
+        wave = rng.standard_normal(knots, dtype=np.float32)
+        wave = ndimage.zoom(wave, np.array(view.shape) / knots, order=1, grid_mode=True, mode="nearest")
+        step = np.rint(ROUGH_MM / grid.spacing_mm[dim] * wave).astype(np.int32)
+        step += np.arange(view.shape[dim]).reshape([-1 if i == dim else 1 for i in range(3)])
+        index.append(np.clip(step, 0, view.shape[dim] - 1))
+    edited = labels.copy()
+    edited[part] = view[tuple(index)]
+    return edited
+
+
+def _image(labels: np.ndarray, protocol: Protocol) -> nib.Nifti1Image:
+    """A NIfTI image in sagittal storage with the true affine.
+
+    With slices from head to feet, stored[:, ::-1, ::-1].transpose(2, 1, 0) is the (z, y, x) label map.
+    """
+    stored = np.ascontiguousarray(labels.transpose(2, 1, 0)[:, ::-1, ::-1])
+    image = nib.Nifti1Image(stored, nifti_affine(protocol))
+    image.set_qform(image.affine, code=1)
+    image.set_sform(image.affine, code=1)
+    return image
+
+
+def nifti_affine(protocol: Protocol) -> np.ndarray:
+    """Stored voxel (i, j, k) to NIfTI's millimetres (right to left, back to front, feet to head), 4 x 4.
+
+    DICOM's x and y point left and back, NIfTI's right and front: both change their sign.
+    """
+    shape, (dz, dy, dx) = protocol.grid.shape, protocol.grid.spacing_mm
+    x, y, _ = protocol.position_mm(0)
+    z_last = protocol.position_mm(shape[0] - 1)[2]
+    affine = np.diag([-dx, dy, dz, 1.0])
+    affine[:3, 3] = [-x, -(y + dy * (shape[1] - 1)), z_last]
+    return affine
