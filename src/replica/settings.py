@@ -3,12 +3,12 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-VERSION = 1  # of the generator: raise it whenever the bytes of a replica change
+VERSION = 2  # of the generator: raise it whenever the bytes of a replica change
 FULL_MATRIX = 512
 
 
@@ -28,6 +28,8 @@ class ReplicaSettings:
     """studies of the public test set"""
     private: Annotated[int, Field(ge=0, le=100_000)] = 789
     """studies of the private test set"""
+    split: Literal["published", "even"] = "published"
+    """published: each set has its own share of positives and levels, as in the original; even: all sets alike"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """other seed, other patients"""
     size: Annotated[float, Field(ge=0.125, le=1.0)] = 1.0
