@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from replica.flesh import Flesh, draw_flesh
+
 NAMES = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4")
 # distance in mm from each level's frame down to the next one's, before the patient's scale
 PITCH_MM = (17.5, 19.4, 16.7, 17.0, 17.4, 18.0, 19.6, 21.0, 22.0, 22.5)
@@ -34,6 +36,7 @@ class Anatomy:
     poses: tuple[Pose, ...]  # C1..T4
     fillings: int  # metal in the teeth
     seed: int  # of everything drawn later for this patient's anatomy
+    flesh: Flesh
 
     def spine_at(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the column runs: y and x in mm of the line through the bodies, at heights z_mm."""
@@ -69,6 +72,7 @@ def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
         poses=_poses(scale, disc_share, rng),
         fillings=int(rng.integers(1, 4)) if rng.random() < 0.35 else 0,
         seed=int(rng.integers(2**31)),
+        flesh=draw_flesh(sex, age, wear, rng),
     )
 
 
