@@ -26,7 +26,7 @@ EXTRA  ?=
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## make .venv with the versions of Kaggle's image
 
@@ -38,6 +38,9 @@ $(READY): requirements.txt
 
 replica: $(READY)  ## RAW=: write a synthetic competition folder (EXTRA= for flags of src/replicate.py)
 	$(PY) src/replicate.py --out $(RAW) $(EXTRA)
+
+replica-gallery: $(READY)  ## write a page of the replica's patients, fractures and look-alikes
+	$(PY) benchmarks/replica_gallery.py $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
 	$(PY) src/describe.py --raw $(RAW) --cache $(CACHE)
@@ -93,6 +96,9 @@ demo: $(READY)  ## the whole line on a small synthetic competition, without a GP
 bench-scans: $(READY)  ## measure prepare against the published loop and the raw decoder
 	$(PY) benchmarks/bench_scans.py $(EXTRA)
 
+bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
+	$(PY) benchmarks/bench_replica.py $(EXTRA)
+
 test: $(READY)  ## run the tests, but for those of the whole line
 	$(PY) -m pytest -q -m "not line"
 
@@ -107,4 +113,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans test test-line lint format
+.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans bench-replica test test-line lint format

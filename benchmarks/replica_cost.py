@@ -1,0 +1,110 @@
+"""What a replica costs: seconds and memory of one large study, and seconds of the tables of a whole competition."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from pydicom.uid import JPEGLosslessSV1
+from replica_views import build
+
+from cspine.competition.labels import PUBLISHED
+from replica.annotators import draw_boxes, write_mask
+from replica.cohort import make_cohort
+from replica.settings import ReplicaSettings
+from replica.study import make_study, study_rng
+from replica.writer import write_series
+
+GOAL_S, GOAL_GB, GOAL_TABLES_S, GOAL_SMALL_S = 25.0, 2.0, 10.0, 0.9
+SLICES, SMALL = 320, 0.3125
+PURPOSE_BOXES = 4  # of random draws; see `study_rng`
+SCRIPT = Path(__file__).resolve().parents[1] / "src" / "replicate.py"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is timed, and how often."""
+
+    work: Path
+    seed: int
+    rounds: int = 3
+    size: float = 1.0
+    studies: int = sum(counts.studies for counts in PUBLISHED.values())
+    """Of the tables."""
+
+
+def cost(wanted: Wanted) -> list[str]:
+    """The section of the report, line by line: medians of all rounds."""
+    large = [measure_study(wanted, wanted.size, wanted.work / f"large{i}") for i in range(wanted.rounds)]
+    small = [
+        measure_study(wanted, min(SMALL, wanted.size), wanted.work / f"small{i}")
+        for i in range(wanted.rounds)
+    ]
+    tables_s = statistics.median(
+        measure_tables(wanted, wanted.work / f"tables{i}") for i in range(wanted.rounds)
+    )
+    side = ReplicaSettings(out=wanted.work, size=wanted.size).matrix
+    lines = [
+        f"Median of {wanted.rounds} rounds, each in a process of its own on one core; a study is painted, scanned, "
+        "encoded and written with its boxes and its mask. Memory is the process's peak.",
+        "",
+        "| what | measured | goal | met |",
+        "|---|---|---|---|",
+    ]
+    what = f"study of {large[0][2]} slices {side} x {side}, JPEG Lossless"
+    lines.append(_row(f"{what}, seconds", statistics.median(s for s, _, _ in large), GOAL_S))
+    lines.append(_row(f"{what}, GB", max(gb for _, gb, _ in large), GOAL_GB))
+    lines.append(
+        _row(f"the same at size {SMALL:g}, seconds", statistics.median(s for s, _, _ in small), GOAL_SMALL_S)
+    )
+    return [*lines, _row(f"`--labels-only`, {wanted.studies:,} patients, seconds", tables_s, GOAL_TABLES_S)]
+
+
+def _row(what: str, measured: float, goal: float) -> str:
+    return f"| {what} | {measured:.2f} | {goal:g} | {'yes' if measured <= goal else '**no**'} |"
+
+
+def measure_study(wanted: Wanted, size: float, folder: Path) -> tuple[float, float, int]:
+    """Write one study in a new process on one core; seconds, peak memory in GB, slices."""
+    folder.mkdir(parents=True)
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(write_study, (folder, wanted.seed, size))
+
+
+def write_study(folder: Path, seed: int, size: float) -> tuple[float, float, int]:
+    """Write the patient whose series is nearest to `SLICES`; seconds, the process's peak in GB, slices."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    settings = ReplicaSettings(out=folder, seed=seed, size=size)
+    patients = [row for _, row in make_cohort(settings).head(200).iterrows() if row["patient_overall"]]
+    whole = replace(settings, size=1.0)
+    row = min(patients, key=lambda row: abs(build(row, whole)[1].grid.shape[0] - SLICES))
+    uid, index = row["StudyInstanceUID"], int(row["index"])
+    started = time.perf_counter()
+    study = make_study(row, settings)
+    study = replace(study, protocol=replace(study.protocol, syntax=str(JPEGLosslessSV1)))
+    slices = write_series(folder, study, uid, settings, index)
+    annotator = study_rng(settings, index, PURPOSE_BOXES)
+    draw_boxes(study, uid, annotator)
+    write_mask(folder / f"{uid}.nii", study, annotator)
+    return time.perf_counter() - started, peak_gb(), slices
+
+
+def peak_gb() -> float:
+    """The largest resident memory of this process; unlike getrusage's, a parent's counts for nothing."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+def measure_tables(wanted: Wanted, folder: Path) -> float:
+    """Seconds of the command that writes all tables and no image, its start included."""
+    train = max(1, wanted.studies - PUBLISHED["public"].studies - PUBLISHED["private"].studies)
+    flags = ["--labels-only", "--seed", str(wanted.seed), "--out", str(folder), "--train", str(train)]
+    started = time.perf_counter()
+    subprocess.run([sys.executable, str(SCRIPT), *flags], check=True, capture_output=True)
+    return time.perf_counter() - started
