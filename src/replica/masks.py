@@ -77,7 +77,11 @@ def nifti_affine(protocol: Protocol) -> np.ndarray:
     """
     grid = protocol.grid
     (z, y, x), last = grid.origin_mm, (np.array(grid.shape) - 1) * grid.spacing_mm
-    first = (z - last[0], y + last[1], x)  # of the stored array: the lowest slice, its last row, its first column
+    first = (
+        z - last[0],
+        y + last[1],
+        x,
+    )  # of the stored array: the lowest slice, its last row, its first column
     origin = np.array(protocol.patient_mm(first))
     affine = np.eye(4)
     affine[:3, 3] = origin

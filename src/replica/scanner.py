@@ -8,9 +8,7 @@ from scipy import fft
 from replica.anatomy import Anatomy
 from replica.artefacts import METAL_HU, make_artefacts
 from replica.grain import amplitudes, frequencies, noise_pairs, transfer
-from replica.protocol import Protocol, choose_protocol
-
-__all__ = ["METAL_HU", "Protocol", "choose_protocol", "scan"]
+from replica.protocol import Protocol
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071  # what 12 bits hold
 BRIGHTEST_HU = 4000.0  # metal before the kernel: its overshoot stays within reason
