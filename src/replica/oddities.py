@@ -184,5 +184,5 @@ def describe(protocol: Protocol, unseen: tuple[str, ...]) -> str:
         steps = protocol.grid.spacing_mm[0] - np.diff(protocol.uneven_mm)
         words.append(f"steps of {steps.min():.2f} to {steps.max():.2f} mm")
     if unseen:
-        words.append(f"broken and not in view: {' '.join(unseen)}")
+        words.append(f"broken and not in view: {' '.join(sorted(set(unseen)))}")
     return "; ".join(words)
