@@ -9,7 +9,7 @@ from replica.settings import ReplicaSettings
 from replica.sites import JPEG_LOSSLESS
 from replica.study import draw_protocol
 
-HEADER_BYTES = 1000  # of a slice's file
+HEADER_BYTES = 700  # of a slice's file
 SMALLEST_JPEG = 0.35  # share of its plain size that a JPEG Lossless slice takes at least
 
 

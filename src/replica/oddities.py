@@ -35,7 +35,7 @@ RATES = dict.fromkeys(Oddity, 1 / STUDIES) | {
 }
 WITHOUT_MASK = {Oddity.NO_NECK, Oddity.TWICE, Oddity.OBLIQUE, Oddity.SHORT, Oddity.UNEVEN}
 CUT_SHORT = {Oddity.NO_NECK, Oddity.OBLIQUE, Oddity.SHORT}  # levels may lie outside
-TWICE_SLICES, OBLIQUE_SLICES, SHORT_MM, HEAD_MM = 541, 69, 72.0, 135.0
+TWICE_SLICES, OBLIQUE_SLICES, SHORT_MM, HEAD_MM = 541, 69, 72.0, 62.0
 UNEVEN_SHARE = 0.12  # of the step, up or down: steps of 0.76 to 1.24 mm
 ODD_STEP_MM = {  # and thickness; the large matrix would not fit into memory with thin slices
     Oddity.TWICE: (0.4, 0.5), Oddity.OBLIQUE: (0.75, 0.75), Oddity.UNEVEN: (1.0, 1.0), Oddity.MATRIX_768: (0.8, 1.0),
@@ -88,7 +88,7 @@ def _from_to(grid: Grid, top_mm: float, slices: int) -> Grid:
 
 
 def _no_neck(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
-    """A scan of the head that ends above C1."""
+    """A scan of the head, from above the skull's base to below its top."""
     grid, matrix = protocol.grid, settings.matrix
     spacing = round(max(grid.spacing_mm[1], 215 * anatomy.scale / matrix), 6)
     half = spacing * (matrix - 1) / 2
@@ -184,5 +184,5 @@ def describe(protocol: Protocol, unseen: tuple[str, ...]) -> str:
         steps = protocol.grid.spacing_mm[0] - np.diff(protocol.uneven_mm)
         words.append(f"steps of {steps.min():.2f} to {steps.max():.2f} mm")
     if unseen:
-        words.append(f"broken and not in view: {' '.join(unseen)}")
+        words.append(f"broken and not in view: {' '.join(sorted(set(unseen)))}")
     return "; ".join(words)
