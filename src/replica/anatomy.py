@@ -88,7 +88,7 @@ def _poses(scale: float, disc_share: np.ndarray, rng: np.random.Generator) -> tu
     twist[0] += np.deg2rad(rng.normal(0, 5))  # the head turns at C1-C2
     turns = [_turn(*angles) for angles in zip(lean, roll, twist, strict=True)]
     pitch = scale * np.array(PITCH_MM)
-    pitch[1:] -= scale * 4.5 * (1 - disc_share[1:])
+    pitch[1:] -= scale * 3.6 * (1 - disc_share[1:])
     centres = [np.zeros(3)]
     for i, step in enumerate(pitch):
         up = turns[i][0] + turns[i + 1][0]
