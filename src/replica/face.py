@@ -52,6 +52,13 @@ def _upper_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) 
         return np.maximum(np.abs(f.u - dome) - 1.3, np.maximum(np.abs(f.w) - 19, np.abs(f.v + 69) - 25))
 
     yield Form((4, -98, -22), (20, -40, 22), palate, Ink(500.0, 950.0, 0.9), FINER_MM)
+    open_mm = rng.uniform(-1.2, 1.6) + 6 * anatomy.flesh.gape
+
+    def mouth(f: Frame) -> np.ndarray:
+        roof = 8.5 - 0.012 * f.w**2 - 0.006 * (f.v + 68) ** 2  # between tongue and palate
+        return np.maximum(np.abs(f.u - roof) - open_mm, smooth_max(np.abs(f.w) - 20, np.abs(f.v + 68) - 25))
+
+    yield Form((-14, -96, -22), (14, -40, 22), mouth, Ink(AIR_HU), FINER_MM)
     for side in (-1, 1):
         a, b = rng.normal(0, 1.5), rng.normal(0, 1.0)
         cheek = [(10, -76, 36, 3.5), (24, -75, 43 + b, 6), (36, -67, 51 + b, 4.5), (38, -50, 58 + b, 3),

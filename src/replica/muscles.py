@@ -26,7 +26,7 @@ PAIRS = {
                     [-240, 36, 34, 9, 13, 0]],
     "splenius": [[30, 44, 50, 4, 12, 50], [0, 44, 38, 5, 18, 40], [-55, 47, 24, 5, 17, 32],
                  [-100, 52, 14, 4, 10, 20], [-150, 50, 9, 3, 6, 10]],
-    "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-64, 56, 24, 5, 20, 28], [-84, 50, 46, 6, 36, 32],
+    "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-64, 56, 24, 5, 20, 28], [-84, 48, 48, 8, 40, 32],
                   [-110, 52, 62, 8, 44, 28], [-150, 60, 58, 7, 50, 12], [-240, 66, 40, 6, 36, 5]],
     "rectus major": [[16, 48, 16, 5, 9, 20], [-6, 38, 13, 6, 8, 20], [-22, 32, 7, 4, 4, 0]],
     "obliquus inferior": [[2, 22, 34, 5, 8, 50], [-10, 29, 24, 6, 10, 50], [-22, 34, 10, 5, 6, 40]],
@@ -57,12 +57,12 @@ PAIRS = {
 MIDDLE = {
     "tongue": [[8, -72, 0, 16, 18, 0], [0, -70, 0, 25, 23, 0], [-14, -66, 0, 29, 24, 0],
                [-32, -59, 0, 26, 20, 0], [-44, -52, 0, 14, 13, 0]],
-    "prevertebral": [[18, -14, 0, 4, 14, 0], [-50, -12.5, 0, 3, 14, 0], [-85, -15, 0, 5, 14, 0],
+    "prevertebral": [[18, -13, 0, 4, 14, 0], [-50, -11.5, 0, 2.5, 14, 0], [-85, -13, 0, 4, 14, 0],
                      [-170, -18, 0, 5, 14, 0]],
     "genioglossus": [[-24, -78, 0, 12, 9, 0], [-44, -74, 0, 14, 7, 0]],
     "soft palate": [[12, -44, 0, 5, 12, 0], [2, -36, 0, 5, 11, 0], [-8, -30, 0, 4, 7, 0], [-16, -28, 0, 3, 4, 0]],
     "rectus minor": [[14, 38, 0, 5, 9, 0], [-2, 30, 0, 5, 8, 0]],
-    "trachea's bed": [[-82, -32, 0, 12, 13, 0], [-120, -33, 1, 12, 13, 0], [-170, -36, 2, 12, 14, 0]],
+    "trachea's bed": [[-82, -28, 0, 12, 13, 0], [-120, -29, 1, 12, 13, 0], [-170, -36, 2, 12, 14, 0]],
 }  # fmt: skip
 MOVES = ("tongue", "genioglossus", "mylohyoid", "digastric front", "cheek", "lip")  # with the jaw
 
@@ -127,7 +127,7 @@ def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.ra
     plane = (width - (second - first)) * np.float32(0.6)
     # a lean patient's muscles fill the room between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)
-    trunk = np.interp(f.level, [-110, -85], [1.1, 0.0]).astype(np.float32)[:, None, None]
+    trunk = np.interp(f.level, [-105, -72], [1.3, 0.0]).astype(np.float32)[:, None, None]
     reach = np.float32(9.0 - 2.3 * stout - 1.5 * flesh.streaks) * (1 + np.float32(0.7) * face + trunk)
     beyond = first - reach * (1 + np.float32(0.3) * noise(f.lattice, (30, 15, 15), rng))
     # feathers: thin lines along the fibres, in patches, more of them with age

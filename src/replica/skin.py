@@ -115,4 +115,4 @@ def skin_layer(body: Body, rng: np.random.Generator) -> Layer:
     wave = noise(f.lattice, (14, 9, 9), rng)
     septa = SEPTUM_HU * np.exp(-((wave / np.float32(0.13)) ** 2)) + 4 * noise(f.lattice, (30, 20, 20), rng)
     d = outline(f, body.anatomy) * np.float32(body.k)
-    return Layer(d, f.lattice, Ink(FAT_HU, SKIN_HU, SKIN_MM), septa.astype(np.float32))
+    return Layer(d, f.lattice, Ink(FAT_HU, SKIN_HU, SKIN_MM), septa.astype(np.float32), skin=True)
