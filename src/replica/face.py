@@ -97,8 +97,8 @@ def _sinuses(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
         def sinus(f: Frame, s: int = side, big: float = big) -> np.ndarray:
             w = s * f.w
-            egg_ = oval(f, (31, -68, s * 29), (18 * big, 21 * big, 14 * big))
-            return np.maximum(np.maximum(egg_, 15 - w), 0.62 * (f.v + 84) + w - 48 - 2 * big)
+            egg_ = oval(f, (31, -65, s * 29), (18 * big, 18.5 * big, 14 * big))
+            return np.maximum(np.maximum(egg_, 15 - w), 0.62 * (f.v + 84) + w - 49 - 2 * big)
 
         box = sorted((side * 12.0, side * 48.0))
         low, high = (8, -94, box[0]), (54, -42, box[1])

@@ -33,7 +33,7 @@ def person(seed: int, **flesh) -> Anatomy:
 def wide_grid(anatomy: Anatomy, seed: int) -> Grid:
     """A grid from the skull's base to the chest on which the whole neck, and the couch, have room."""
     top = float(anatomy.poses[0].centre[0])
-    return Grid((112, 168, 152), (2.0, 1.6, 1.6), (top + 40.0, -150.0, -121.0))
+    return Grid((112, 182, 152), (2.0, 1.6, 1.6), (top + 40.0, -138.0, -121.0))
 
 
 @cache
@@ -52,9 +52,9 @@ def slice_of(grid: Grid, z_mm: float) -> int:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_air_runs_from_the_pharynx_to_the_trachea(seed):
     anatomy, grid, hu = scene(seed)
-    outside, _ = ndimage.label(hu < -500)
+    # below the mouth, so that the nostrils don't join it to the room
     first, last = (slice_of(grid, anatomy.poses[i].centre[0]) for i in (1, 7))
-    neck = outside[first : last + 1]
+    neck, _ = ndimage.label(hu[first : last + 1] < -500)
     lying_outside = np.unique(neck[:, 0, :])
     inner = np.where(np.isin(neck, lying_outside), 0, neck)
     # one piece of air reaches from the dens to T1, and it is black
@@ -97,13 +97,14 @@ def muscles_of(anatomy: Anatomy, grid: Grid) -> np.ndarray:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_muscle_and_fat_keep_their_hounsfield_units(seed):
     anatomy = person(seed)
-    hu = muscles_of(anatomy, wide_grid(anatomy, seed))
+    top = float(anatomy.poses[2].centre[0])
+    hu = muscles_of(anatomy, Grid((8, 240, 240), (6.0, 0.7, 0.7), (top, -84.0, -84.0)))
     muscle, fat = hu[(hu > 20) & (hu < 120)], hu[(hu > -140) & (hu < -70)]
     assert 48 < np.median(muscle) < 62
     assert -108 < np.median(fat) < -88
     # nearly all of a neck is one or the other: what lies between is partial volume
     between = ((hu > -60) & (hu < 15)).sum() / (hu > -300).sum()
-    assert between < 0.22
+    assert between < 0.2
     assert 0.25 < len(muscle) / len(fat) < 8
 
 
@@ -140,7 +141,7 @@ def test_couch_lies_below_the_patient(seed):
     body = Body(grid, anatomy, np.random.default_rng(np.random.SeedSequence([anatomy.seed, 1]).spawn(12)[0]))
     layers = make_layers(grid, anatomy)
     skin = next(layer for layer in layers if layer.skin)
-    couch = layers[: layers.index(skin)]
+    couch = layers[: [layer.skin for layer in layers].index(True)]
     assert len(couch) >= 2
     back = skin.lattice.axis(1)[np.flatnonzero((skin.d < 0).any(axis=(0, 2)))[-1]]
     for layer in couch[:2]:
@@ -188,7 +189,7 @@ def test_collar_and_tube_change_the_picture_where_they_lie():
     assert changed.sum() > 200
     assert (plain[changed] < -100).mean() > 0.97  # it is worn outside
     tube = painted(tube=True)
-    assert ((tube > 150) & (plain < -400)).sum() > 10
+    assert ((tube > -200) & (plain < -600)).sum() > 10
 
 
 def test_metal_is_painted_for_every_filled_tooth():
