@@ -17,15 +17,18 @@ MUCOSA_HU, FLUID_HU, WALL_HU = 48.0, 18.0, 620.0
 # half of an arch from the middle: width of a crown, depth of a crown, length of crown and of roots, roots
 TEETH = [(8.0, 6.5, 9, 13, 1), (6.6, 6.2, 9, 13, 1), (7.6, 7.8, 9.5, 16, 1), (7.0, 8.6, 8, 14, 1),
          (6.9, 8.6, 7.5, 14, 1), (10.2, 10.4, 7, 13, 2), (9.8, 10.2, 6.6, 12, 2), (9.0, 9.6, 6, 10, 2)]  # fmt: skip
+# length along an arch, v, w
+ARCH = np.array(
+    [[0, -96, 0], [8, -95, 8], [16, -91.5, 15.5], [24, -85, 20.5], [32, -77.5, 24], [40, -69.5, 27],
+     [48, -61.5, 29.5], [56, -53.7, 31.5]]
+)  # fmt: skip
 SOCKET_U = {1: 2.0, -1: -22.0}  # where the gums of the upper and the lower arch lie
 
 
-def _arch(share: np.ndarray | float, upper: bool) -> tuple:
+def _arch(along: np.ndarray | float, upper: bool) -> tuple:
     """v and w of a dental arch at a length (mm) from its middle."""
-    angle = np.clip(np.asarray(share) / 31, 0, 1.25)
-    w = 25 * np.sin(np.minimum(angle, 1.45) * 1.05) + 4.5 * np.clip(angle - 0.35, 0, 1)
-    v = -96 + 20 * (1 - np.cos(angle * 1.25)) + 30 * np.clip(angle - 0.3, 0, 1) ** 1.2
-    return (v, w) if upper else (v + 2.0, 0.96 * w)
+    v, w = (np.interp(along, ARCH[:, 0], ARCH[:, i]) for i in (1, 2))
+    return (v, w) if upper else (v + 2.0, 0.95 * w)
 
 
 def face_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Layer]:
@@ -173,7 +176,7 @@ def smooth_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _along_arch(f: Frame, upper: bool) -> np.ndarray:
     """Distance in the plane to the middle line of a dental arch."""
     best = None
-    share = np.linspace(0, 38, 9)
+    share = ARCH[:-1, 0]
     v, w = _arch(share, upper)
     side = np.abs(f.w)
     for i in range(len(share) - 1):

@@ -1,5 +1,7 @@
 """The muscles of neck, face and shoulders: ovals that share the space, with fat where two meet."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from replica.forms import MARGIN_MM, stack
@@ -7,7 +9,7 @@ from replica.shapes import Grid
 from replica.tissue import Body, Frame, Ink, Layer, noise, trim
 
 MUSCLE_MM = (2.2, 1.2, 1.2)
-MUSCLE_HU = 56.0
+MUSCLE_HU, DENT_MM = 56.0, 1.3
 # of the left side, from head to feet: u, v, w of the centre, radii in v and w, tilt in degrees (> 0: its left
 # end comes forward)
 PAIRS = {
@@ -71,6 +73,7 @@ def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | Non
     """Distance to the muscle mass: each point goes to its nearest muscle, every muscle has its own grey."""
     flesh = body.anatomy.flesh
     f = body.frame(body.lattice(MUSCLE_MM))
+    uneven = replace(f, v=f.v + _dents(f, rng), w=f.w + _dents(f, rng))
     first = np.full(f.lattice.shape, 9.0, np.float32)
     second, tone = first.copy(), np.zeros_like(first)
     for name, rows, side in _jobs(flesh):
@@ -84,7 +87,7 @@ def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | Non
         part = _part(body, f.lattice, rows, side)
         if part is None:
             continue
-        d, beyond = stack(f.cut(part), rows, side)
+        d, beyond = stack(uneven.cut(part), rows, side)
         d += np.maximum(beyond, 0)[:, None, None] * np.float32(0.45)
         nearest, runner_up = first[part], second[part]
         np.minimum(runner_up, np.maximum(nearest, d), out=runner_up)
@@ -94,6 +97,11 @@ def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | Non
     shade = tone + 4.0 * noise(f.lattice, (30, 5, 5), rng)
     hu = MUSCLE_HU - 4 * min(body.anatomy.wear, 1.0)
     return trim(Layer((d * np.float32(body.k)).astype(np.float32), f.lattice, Ink(hu), shade))
+
+
+def _dents(f: Frame, rng: np.random.Generator) -> np.ndarray:
+    """How far (mm) muscles bulge and dent each other."""
+    return np.float32(DENT_MM) * noise(f.lattice, (22, 9, 9), rng)
 
 
 def _jobs(flesh) -> list[tuple]:
@@ -123,7 +131,7 @@ def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.ra
     """Where fat replaces muscle (> 0): between two of them, beyond all, in streaks, and below the skin."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
     stout = np.float32(np.clip(np.sqrt(anatomy.fat_mm / 8), 0.6, 1.5))
-    width = stout * (0.5 + 1.1 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
+    width = stout * (0.4 + 1.1 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
     # a lean patient's muscles fill the room between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)

@@ -81,15 +81,17 @@ def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     jaw = jaw_frame(head, anatomy)
     mid = -21 - 0.5 * flesh.chin_mm
     half = replace(jaw, w=np.abs(jaw.w))
-    low = mid - 0.5 * flesh.chin_mm + 5
-    chin = [(low, -91, 0, 15), (mid, -76, 21, 12), (mid + 4, -48, 38, 10.5), (-20, -34, 47, 9),
-            (16, -44, 49, 9)]  # fmt: skip
-    chin = chain(half, chin)
-    lip = chain(replace(half, u=head.u), [(6, -85, 0, 19), (8, -72, 20, 16), (8, -52, 30, 10)])
+    low = mid - 0.5 * flesh.chin_mm + 5.5
+    chin = [(mid, -90, 0, 15), (low, -92, 0, 14.5), (low, -85, 13, 14), (mid, -76, 21, 13), (mid + 4, -48, 38, 10.5),
+            (-20, -34, 47, 9), (16, -44, 49, 9)]  # fmt: skip
+    chin = np.minimum(
+        chain(half, chin), chain(half, [(-18, -88, 0, 18), (-20, -78, 20, 15), (-18, -54, 34, 11)])
+    )
+    lip = chain(replace(half, u=head.u), [(6, -88, 0, 19), (8, -80, 18, 16), (8, -54, 32, 10)])
     cheeks = chain(replace(head, w=np.abs(head.w)), [(24, -75, 43, 10.5), (37, -66, 51, 9), (38, -40, 60, 7)])
     d = d.copy()
     for bone in (chin, lip, cheeks):  # what lies over it
-        d[part] = smooth_union(d[part], bone, np.float32(8))
+        d[part] = smooth_union(d[part], bone, np.float32(13))
     d[part] = smooth_union(d[part], ridge, np.float32(7))
     d[part] = np.minimum(d[part], ears(head, anatomy))
     return d

@@ -18,6 +18,7 @@ COARSE_MM = (4.0, 2.0, 2.0)
 FINE_MM, FINER_MM = (2.5, 1.2, 1.2), (1.5, 0.9, 0.9)
 NECK_MM = float(sum(PITCH_MM[:C7]))  # from C1 to C7 in a standard patient
 SWAY_MM, KNOT_MM = 1.1, 24.0
+JOIN = 1.1  # how much larger than both boxes together that of two forms painted as one may be
 AIR_HU = -1000.0
 COARSEST_VOX = (2.0, 1.8, 1.8)  # no lattice needs to be finer than this many of the scan's voxels
 GRAIN_MM, GRAINS = 0.6, 48  # of the block of marrow
@@ -164,7 +165,7 @@ class Body:
 
     def cast(self, forms: Iterable[Form], inside: bool = True) -> Iterator[Layer]:
         """Evaluate every form in its box and cut it to the part it touches."""
-        for form in forms:
+        for form in _joined(forms):
             lattice = self.lattice(form.step_mm, self.box(form.low, form.high))
             if lattice is None:
                 continue
@@ -172,6 +173,31 @@ class Body:
             layer = trim(Layer(d, lattice, form.ink, inside=inside))
             if layer is not None:
                 yield layer
+
+
+def _joined(forms: Iterable[Form]) -> Iterator[Form]:
+    """The forms, neighbours of the same ink united: fewer layers are faster to paint."""
+    held = None
+    for form in forms:
+        joint = _union(held, form) if held is not None else None
+        if held is not None and joint is None:
+            yield held
+        held = form if joint is None else joint
+    if held is not None:
+        yield held
+
+
+def _union(a: Form, b: Form) -> Form | None:
+    """Both forms as one, None where they differ in ink or lie so far apart that it would cost more."""
+    same = (a.ink.hu, a.ink.rim_hu, a.ink.rim_mm) == (b.ink.hu, b.ink.rim_hu, b.ink.rim_mm)
+    if not same or a.ink.grain is not b.ink.grain or a.step_mm != b.step_mm:
+        return None
+    low, high = np.minimum(a.low, b.low), np.maximum(a.high, b.high)
+    sizes = [np.prod(np.subtract(form.high, form.low)) for form in (a, b)]
+    if np.prod(high - low) > JOIN * sum(sizes):
+        return None
+    first, second = a.distance, b.distance
+    return Form(tuple(low), tuple(high), lambda f: np.minimum(first(f), second(f)), a.ink, a.step_mm)
 
 
 def trim(layer: Layer) -> Layer | None:
