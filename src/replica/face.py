@@ -17,15 +17,18 @@ MUCOSA_HU, FLUID_HU, WALL_HU = 48.0, 18.0, 620.0
 # half of an arch from the middle: width of a crown, depth of a crown, length of crown and of roots, roots
 TEETH = [(8.0, 6.5, 9, 13, 1), (6.6, 6.2, 9, 13, 1), (7.6, 7.8, 9.5, 16, 1), (7.0, 8.6, 8, 14, 1),
          (6.9, 8.6, 7.5, 14, 1), (10.2, 10.4, 7, 13, 2), (9.8, 10.2, 6.6, 12, 2), (9.0, 9.6, 6, 10, 2)]  # fmt: skip
+# length along an arch, v, w
+ARCH = np.array(
+    [[0, -96, 0], [8, -95, 8], [16, -91.5, 15.5], [24, -85, 20.5], [32, -77.5, 24], [40, -69.5, 27],
+     [48, -61.5, 29.5], [56, -53.7, 31.5]]
+)  # fmt: skip
 SOCKET_U = {1: 2.0, -1: -22.0}  # where the gums of the upper and the lower arch lie
 
 
-def _arch(share: np.ndarray | float, upper: bool) -> tuple:
+def _arch(along: np.ndarray | float, upper: bool) -> tuple:
     """v and w of a dental arch at a length (mm) from its middle."""
-    angle = np.clip(np.asarray(share) / 31, 0, 1.25)
-    w = 25 * np.sin(np.minimum(angle, 1.45) * 1.05) + 4.5 * np.clip(angle - 0.35, 0, 1)
-    v = -96 + 20 * (1 - np.cos(angle * 1.25)) + 30 * np.clip(angle - 0.3, 0, 1) ** 1.2
-    return (v, w) if upper else (v + 2.0, 0.96 * w)
+    v, w = (np.interp(along, ARCH[:, 0], ARCH[:, i]) for i in (1, 2))
+    return (v, w) if upper else (v + 2.0, 0.95 * w)
 
 
 def face_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Layer]:
@@ -52,6 +55,13 @@ def _upper_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) 
         return np.maximum(np.abs(f.u - dome) - 1.3, np.maximum(np.abs(f.w) - 19, np.abs(f.v + 69) - 25))
 
     yield Form((4, -98, -22), (20, -40, 22), palate, Ink(500.0, 950.0, 0.9), FINER_MM)
+    open_mm = rng.uniform(-1.2, 1.6) + 6 * anatomy.flesh.gape
+
+    def mouth(f: Frame) -> np.ndarray:
+        roof = 8.5 - 0.012 * f.w**2 - 0.006 * (f.v + 68) ** 2  # between tongue and palate
+        return np.maximum(np.abs(f.u - roof) - open_mm, smooth_max(np.abs(f.w) - 20, np.abs(f.v + 68) - 25))
+
+    yield Form((-14, -96, -22), (14, -40, 22), mouth, Ink(AIR_HU), FINER_MM)
     for side in (-1, 1):
         a, b = rng.normal(0, 1.5), rng.normal(0, 1.0)
         cheek = [(10, -76, 36, 3.5), (24, -75, 43 + b, 6), (36, -67, 51 + b, 4.5), (38, -50, 58 + b, 3),
@@ -90,8 +100,8 @@ def _sinuses(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
         def sinus(f: Frame, s: int = side, big: float = big) -> np.ndarray:
             w = s * f.w
-            egg_ = oval(f, (31, -68, s * 29), (18 * big, 21 * big, 14 * big))
-            return np.maximum(np.maximum(egg_, 15 - w), 0.62 * (f.v + 84) + w - 48 - 2 * big)
+            egg_ = oval(f, (31, -65, s * 29), (18 * big, 18.5 * big, 14 * big))
+            return np.maximum(np.maximum(egg_, 15 - w), 0.62 * (f.v + 84) + w - 49 - 2 * big)
 
         box = sorted((side * 12.0, side * 48.0))
         low, high = (8, -94, box[0]), (54, -42, box[1])
@@ -166,7 +176,7 @@ def smooth_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _along_arch(f: Frame, upper: bool) -> np.ndarray:
     """Distance in the plane to the middle line of a dental arch."""
     best = None
-    share = np.linspace(0, 38, 9)
+    share = ARCH[:-1, 0]
     v, w = _arch(share, upper)
     side = np.abs(f.w)
     for i in range(len(share) - 1):
