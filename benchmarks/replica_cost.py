@@ -13,8 +13,9 @@ from pydicom.uid import JPEGLosslessSV1
 from replica_views import build
 
 from cspine.competition.labels import PUBLISHED
-from replica.annotators import draw_boxes, write_mask
+from replica.annotators import draw_boxes
 from replica.cohort import make_cohort
+from replica.masks import write_fractures, write_mask
 from replica.settings import ReplicaSettings
 from replica.study import make_study, study_rng
 from replica.writer import write_series
@@ -90,6 +91,7 @@ def write_study(folder: Path, seed: int, size: float) -> tuple[float, float, int
     annotator = study_rng(settings, index, PURPOSE_BOXES)
     draw_boxes(study, uid, annotator)
     write_mask(folder / f"{uid}.nii", study, annotator)
+    write_fractures(folder / f"{uid}.nii.gz", study)
     return time.perf_counter() - started, peak_gb(), slices
 
 

@@ -27,7 +27,7 @@ import replica_views as views  # noqa: E402, I001
 
 from cspine import stage, storage  # noqa: E402
 from replica.cohort import LEVELS, SITES, make_cohort  # noqa: E402
-from replica.injuries import EVERY_KIND, KINDS, draw_injury  # noqa: E402
+from replica.injuries import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
 from replica.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
 from replica.protocol import Protocol  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
@@ -108,7 +108,7 @@ def findings(
     jobs: dict[str, list[tuple]] = {}
     number = 0
     for kind in EVERY_KIND:
-        levels = [level for level in LEVELS if kind in KINDS.get(level, KINDS["C3"])]  # C3 stands for C3-C5
+        levels = [level for level in LEVELS if kind in kinds_at(level)]
         for i, severity in enumerate(severities):
             what = (levels[i % len(levels)], kind, severity)
             job = (show_fracture, settings.out, replica, patients[number % len(patients)], what)

@@ -17,6 +17,7 @@ import replica_shortcut as shortcut
 from replica_distributions import measure_mask
 from replica_headers import as_drawn, as_written
 from replica_views import build
+from sklearn.metrics import roc_auc_score
 
 from replica.cohort import make_cohort
 from replica.settings import ReplicaSettings
@@ -133,6 +134,13 @@ def test_a_shortcut_is_found_where_there_is_one():
     assert float(nothing.split(" | ")[2]) < 0.65
     low, high = map(float, leak.split(" | ")[3].split("-"))
     assert low < float(leak.split(" | ")[2]) < high
+
+
+def test_ranks_give_the_auc_that_scikit_learn_gives():
+    rng = np.random.default_rng(0)
+    truth, values = rng.integers(2, size=(3, 50)), rng.integers(9, size=(3, 50))
+    expected = [roc_auc_score(*pair) for pair in zip(truth, values, strict=True)]
+    assert shortcut.aucs(truth, values) == pytest.approx(expected)
 
 
 def test_a_difference_is_named():
