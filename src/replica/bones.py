@@ -1,10 +1,11 @@
 """Paints vertebrae over the soft tissue: cortex, marrow and its grain, joints, look-alikes, fractures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from replica.anatomy import NAMES, Anatomy
+from replica.anatomy import NAMES, Anatomy, Pose
 from replica.atlas import atlas, axis
 from replica.breaks import break_bone
 from replica.injuries import Injury
@@ -162,7 +163,7 @@ def _to_joint(anatomy: Anatomy, number: int, other: int, side: int) -> float:
     return max(abs(u + lean * v) / 2 - JOINT_MM / 2 * anatomy.scale, 3.0)
 
 
-def _field(grid: Grid, pose, solids: list[Solid]) -> LocalField | None:
+def _field(grid: Grid, pose: Pose, solids: list[Solid]) -> LocalField | None:
     """The field of solids in a bone's frame, or None where they lie outside the grid."""
     low = np.min([s.low for s in solids if not s.hole], axis=0) - RIM_MM
     high = np.max([s.high for s in solids if not s.hole], axis=0) + RIM_MM
@@ -198,7 +199,7 @@ def _near(field: LocalField, mark: Mark) -> np.ndarray:
     return _union(field, mark.solids).d < max(0.6, 0.6 * field.grid.voxel_mm)
 
 
-def _union(field: LocalField, solids) -> LocalField:
+def _union(field: LocalField, solids: Sequence[Solid]) -> LocalField:
     union = LocalField(field.grid, field.part, field.centre, field.turn)
     for solid in solids:
         union.add(replace(solid, hole=False, blend_mm=0.3))

@@ -217,7 +217,7 @@ def _vascular_channel(level, dims, rng):
     """A wide vein from the back wall, forked in the middle of the body."""
     back, side = dims[0] / 2, _side(rng)
     u, fork = rng.normal(0.3, 0.8), (0.2, back * rng.uniform(0.0, 0.35), 0.0)
-    radius = rng.uniform(0.8, 1.3)
+    radius = rng.uniform(0.6, 1.1)
     rods = [capsule((u, back + 0.5, 0), fork, radius, 0.8 * radius)]
     for s in (side, -side)[: int(rng.integers(1, 3))]:
         end = (rng.normal(0, 1), -back * rng.uniform(0.2, 0.75), s * rng.uniform(2, 6))
