@@ -51,7 +51,8 @@ def test_a_quick_run_writes_every_part_and_leaves_nothing_behind(tmp_path):
     assert re.search(
         r"headers and statistics of the pixels \| \d+ \| 0\.\d+ \| [\d.]+-[\d.]+ \| 0\.45-0\.60", text
     )
-    assert re.search(r"seconds \| [\d.]+ \| 25 \|", text) and re.search(r"GB \| [\d.]+ \| 2 \|", text)
+    assert re.search(r"JPEG Lossless \| [\d.]+ s \| [\d.]+ s \| 25 s \| yes", text)
+    assert re.search(r"\| 0\.\d\d GB \|  \| 2 GB \| yes", text)
     assert list(work.iterdir()) == []
 
 
