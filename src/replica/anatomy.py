@@ -8,7 +8,7 @@ from replica.flesh import Flesh, draw_flesh
 
 NAMES = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4")
 # distance in mm from each level's frame down to the next one's, before the patient's scale
-PITCH_MM = (17.5, 19.4, 16.7, 17.0, 17.4, 18.0, 19.6, 21.0, 22.0, 22.5)
+PITCH_MM = (17.4, 19.0, 16.3, 16.5, 16.9, 17.5, 19.2, 21.0, 22.0, 22.5)
 C7 = NAMES.index("C7")
 
 
@@ -88,7 +88,7 @@ def _poses(scale: float, disc_share: np.ndarray, rng: np.random.Generator) -> tu
     twist[0] += np.deg2rad(rng.normal(0, 5))  # the head turns at C1-C2
     turns = [_turn(*angles) for angles in zip(lean, roll, twist, strict=True)]
     pitch = scale * np.array(PITCH_MM)
-    pitch[1:] -= scale * 4.5 * (1 - disc_share[1:])
+    pitch[1:] -= scale * 3.6 * (1 - disc_share[1:])
     centres = [np.zeros(3)]
     for i, step in enumerate(pitch):
         up = turns[i][0] + turns[i + 1][0]

@@ -25,8 +25,8 @@ def atlas(rng: np.random.Generator) -> list[Solid]:
         wide = 17.5 + rng.normal(0, 0.5)
         tip = s * (35.5 + rng.normal(0, 1.2))
         solids += [
-            slab((1.0, 1.5, s * wide), (8.0, 9.0 + rng.normal(0, 0.4), 7.4), 3.6, tilt=s * SLOPE, blend_mm=2.5),
-            ellipsoid((3.8, 1.5, s * (wide + 2.5)), (10.4, 9.5, 5.2), blend_mm=3.0),
+            slab((1.0, 0.8, s * wide), (8.0, 8.6 + rng.normal(0, 0.4), 7.4), 4.8, tilt=s * SLOPE, blend_mm=2.5),
+            ellipsoid((4.4, 1.5, s * (wide + 2.5)), (11.4, 9.5, 5.2), blend_mm=3.0),
             capsule((-1.0, -1.0, s * 22), (-2.5 + rng.normal(0, 0.7), 0.5, tip), 2.5, 2.9, tall=1.4,
                     blend_mm=2.5),
             capsule((-0.5, 7.0, s * 21), (-2.5, 2.5, tip), 2.3, 3.0, tall=1.2, blend_mm=2.5),
@@ -34,7 +34,7 @@ def atlas(rng: np.random.Generator) -> list[Solid]:
     for s in (-1, 1):
         solids += [
             # seats of the occiput's condyles
-            ellipsoid((12.5, 1.0, s * 16.0), (7.0, 11.5, 8.5), hole=True),
+            ellipsoid((12.5, 1.0, s * 15.0), (7.0, 11.5, 7.3), hole=True),
             capsule((-9, 2.0, s * 28.0), (9, 2.0, s * 28.0), 3.0 + rng.normal(0, 0.2), hole=True),
             # the artery's groove behind the lateral mass
             capsule((5.2, 11.5, s * 12), (4.6, 12.5, s * 26), 2.4, hole=True),
@@ -57,8 +57,9 @@ def axis(shape: Shape, rng: np.random.Generator) -> list[Solid]:
         out = 13.5 + rng.normal(0, 0.3)
         root = (-4.0, 27.0, s * 1.5)
         solids += [
-            slab((4.0, 2.8, s * out), (5.0, 8.0, 7.6), 4.2, lean=0.1, tilt=s * SLOPE, blend_mm=2.0),
+            slab((4.0, 3.6, s * out), (5.0, 7.4, 7.6), 4.6, lean=0.1, tilt=s * SLOPE, blend_mm=2.0),
             capsule((2.0, 5.0, s * 13.0), (-3.0, pv - 1, pw - s), 3.7, 4.0, tall=1.2, blend_mm=3.0),
+            ellipsoid((-0.5, 2.4, s * 8.5), (5.5, 5.4, 4.2), blend_mm=2.0),
             pillar("C2", s, shape, rng),
             capsule((-4.0, pv + 3, s * 14.0), root, 2.3, 2.7, tall=4.6, lean=0.35, blend_mm=3.0),
             capsule((-1.5, 5.5, s * 16.0), (-7, 4.5 + rng.normal(0, 0.6), s * 25.5), 3.0, 2.6, blend_mm=2.5),

@@ -99,10 +99,22 @@ def paint_bone(
     view = canvas.labels[field.part]
     view[(field.d < 0) & (gap < 0.6) & (view == 0)] = number + 1
     seen = [Lookalike(m.kind, name, *_place(field, _near(field, m))) for m in marks]
-    return [
-        Wound(one, *_place(field, region)) for one, region in zip(injury.parts, regions, strict=True)
-        if region.any()
-    ] if injury else [], seen  # fmt: skip
+    return _wounds(canvas, field, injury, regions), seen
+
+
+def _wounds(
+    canvas: Canvas, field: LocalField, injury: Injury | None, regions: list[np.ndarray]
+) -> list[Wound]:
+    """The fractures of one bone that lie in view, each of which must have left a trace."""
+    wounds = []
+    for one, region in zip(injury.parts if injury else (), regions, strict=True):
+        if region.any():
+            wounds.append(Wound(one, *_place(field, region)))
+            continue
+        points = [np.array(cut.point) * canvas.anatomy.scale @ field.turn + field.centre for cut in one.cuts]
+        seen = [p for p in points if all(s.stop > s.start for s in field.grid.box(p - 2.0, p + 2.0))]
+        assert not seen, f"a fracture left no trace: {one.kind} of {one.level}"
+    return wounds
 
 
 def _size(anatomy: Anatomy, number: int) -> float:

@@ -1,7 +1,7 @@
 """Fractures as they are drawn: which kinds, how severe, where the cuts run, what moved.
 
-Kinds and their levels: FACTS of the dataset paper's readers and the usual classifications (Jefferson; Anderson
-and D'Alonzo for the dens; Levine and Edwards for the hangman's).
+Kinds follow the usual classifications: Jefferson for C1, Anderson and D'Alonzo for the dens, Levine and Edwards
+for the hangman's, compression, burst and teardrop for the bodies below.
 """
 
 from dataclasses import dataclass, replace
@@ -87,7 +87,8 @@ def draw_injuries(
         for share in dice[: 1 + int(dice[0] < 0.1)]:
             if share < 0.12 + 0.33 * min(value, 1.0):
                 kind = _kind(level, mechanism, (first.kind, *(a.kind for a in also)), rng)
-                also.append(draw_injury(level, value * rng.uniform(0.5, 1.0), rng, kind))
+                lesser = severity[0] + (value - severity[0]) * rng.uniform(0.5, 1.0)
+                also.append(draw_injury(level, lesser, rng, kind))
         injuries[level] = replace(first, also=tuple(also))
     return injuries
 

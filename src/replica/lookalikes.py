@@ -197,23 +197,27 @@ def _old_spinous(level, dims, rng):
 
 
 def _nutrient_canal(level, dims, rng):
-    """A vessel's smooth canal through a pillar's root or a lamina."""
-    depth, width, _ = dims
-    side, radius = _side(rng), rng.uniform(0.55, 0.9)
-    u = rng.normal(0.5, 0.8)
+    """A vessel's smooth canal along a pillar or across a lamina."""
+    side, radius = _side(rng), rng.uniform(0.6, 0.95)
+    pillar = pillar_at(level, int(side))
     if rng.random() < 0.5:
-        a, b = (u, depth / 2 + 0.5, side * (width / 2 - 2)), (u - 2, depth / 2 + 10, side * (width / 2 + 5))
+        way = np.array([-3.6 + rng.normal(0, 0.5), 4.5, 1.5 * side])
+        middle = pillar + [rng.normal(0, 1.0), 0, 0]
     else:
-        behind = depth / 2 + 0.84 * CANAL_MM + (5 if level == "C2" else 0)
-        a, b = (u - 3, behind - 3, side * width * 0.28), (u - 4.5, behind + 3.5, side * width * 0.33)
-    return Mark(dark=(capsule(a, b, radius),))
+        behind = RING_BACK_MM if level == "C2" else dims[0] / 2 + CANAL_MM + 1.5
+        start, end = np.array([pillar[1] + 3, pillar[2] - 2.5 * side]), np.array([behind, 0.8 * side])
+        along = (end - start) / np.linalg.norm(end - start)
+        spot = start + rng.uniform(0.35, 0.65) * (end - start)
+        way = np.array([rng.normal(0, 1.0), 4.5 * along[1], -4.5 * along[0]])
+        middle = np.array([-3.3, *spot])
+    return Mark(dark=(capsule(middle - way, middle + way, radius),))
 
 
 def _vascular_channel(level, dims, rng):
     """A wide vein from the back wall, forked in the middle of the body."""
     back, side = dims[0] / 2, _side(rng)
     u, fork = rng.normal(0.3, 0.8), (0.2, back * rng.uniform(0.0, 0.35), 0.0)
-    radius = rng.uniform(0.8, 1.3)
+    radius = rng.uniform(0.6, 1.1)
     rods = [capsule((u, back + 0.5, 0), fork, radius, 0.8 * radius)]
     for s in (side, -side)[: int(rng.integers(1, 3))]:
         end = (rng.normal(0, 1), -back * rng.uniform(0.2, 0.75), s * rng.uniform(2, 6))

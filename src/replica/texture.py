@@ -8,7 +8,8 @@ from scipy import ndimage
 from replica.anatomy import Anatomy
 from replica.shapes import Box, Grid
 
-TILE_MM, TILE = 0.45, 72
+TILE_MM, TILE = 0.3, 108
+ROUGH = 3  # the coarse block is drawn on every third knot
 FINE_MM, COARSE_MM = 0.5, 3.2
 STRAND = 1.7  # trabeculae run up and down
 
@@ -27,14 +28,26 @@ def make_texture(anatomy: Anatomy, grid: Grid) -> Texture:
     rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 3]))
     white = rng.standard_normal((TILE, TILE, TILE), dtype=np.float32)
     unit = np.array([STRAND, 1.0, 1.0]) * FINE_MM / TILE_MM
-    sharp = ndimage.gaussian_filter(white, unit, mode="wrap").std()
     blur = np.maximum(unit, 0.45 * np.array(grid.spacing_mm) / TILE_MM)
-    fine = ndimage.gaussian_filter(white, blur, mode="wrap") / sharp
+    fine = ndimage.gaussian_filter(white, blur, mode="wrap", truncate=2.5)
+    fine *= np.float32(np.sqrt(np.prod(2 * np.sqrt(np.pi) * unit)))  # SD 1 before the voxel's blur
     # marrow's holes are wider than the struts between them are
-    fine = fine + np.float32(0.3) * (fine**2 - (fine**2).mean())
-    coarse = ndimage.gaussian_filter(white, COARSE_MM / TILE_MM, mode="wrap")
-    coarse /= coarse.std()
+    fine += np.float32(0.3) * (fine**2 - (fine**2).mean())
+    knots = rng.standard_normal((TILE // ROUGH,) * 3, dtype=np.float32)
+    knots = ndimage.gaussian_filter(knots, COARSE_MM / (TILE_MM * ROUGH), mode="wrap")
+    coarse = knots / knots.std()
+    for dim in range(3):
+        coarse = _between(coarse, dim)
     return Texture(fine, coarse, 6 * coarse + 8 * fine)
+
+
+def _between(knots: np.ndarray, dim: int) -> np.ndarray:
+    """Interpolate ROUGH - 1 values between a periodic block's knots along one axis."""
+    after = np.roll(knots, -1, axis=dim)
+    parts = [knots + np.float32(i / ROUGH) * (after - knots) for i in range(ROUGH)]
+    shape = list(knots.shape)
+    shape[dim] *= ROUGH
+    return np.stack(parts, axis=dim + 1).reshape(shape)
 
 
 def lookup(block: np.ndarray, grid: Grid, part: Box, stretch: float = 1.0) -> np.ndarray:

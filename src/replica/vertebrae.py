@@ -9,7 +9,7 @@ from replica.shapes import Solid, capsule, slab
 # depth, width and height of the body in mm (15-18, 17-25 and 12-15 in C3-C7)
 BODY_MM = {
     "C2": (15.5, 17.5, 17.0),
-    "C3": (15.5, 19.0, 13.6), "C4": (15.8, 20.0, 13.5), "C5": (16.2, 21.0, 13.5), "C6": (16.8, 23.0, 13.9),
+    "C3": (15.5, 19.0, 13.2), "C4": (15.8, 20.0, 13.1), "C5": (16.2, 21.0, 13.2), "C6": (16.8, 23.0, 13.6),
     "C7": (17.2, 25.0, 15.2), "T1": (17.5, 27.0, 16.0), "T2": (18.0, 26.5, 17.0), "T3": (18.5, 26.0, 17.5),
     "T4": (19.0, 26.0, 18.0),
 }  # fmt: skip
@@ -88,15 +88,15 @@ def pillar(name: str, side: int, shape: Shape, rng: np.random.Generator) -> Soli
     hand = 0 if side < 0 else 1
     up, down = np.float32(shape.up_mm[hand] / shape.scale), np.float32(shape.down_mm[hand] / shape.scale)
     deep, wide = ((5.6, 5.7), (4.0, 5.2))[name[0] == "T"] + rng.normal(0, 0.25, 2)
-    flat, soft, bend = np.float32(1 / np.hypot(1, lean)), np.float32(1.2), np.float32(3.4)
+    flat, soft, bend = np.float32(1 / np.hypot(1, lean)), np.float32(1.5), np.float32(3.4)
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         v, w = v - c[1], np.abs(w - c[2])
         fall = u - c[0] + lean * v
         share = np.clip(np.maximum(fall / up, -fall / down), 0, 1)
         waist = 1 - share * share
-        dv = np.abs(v + 0.3 * waist) - deep + 0.5 * waist + bend
-        dw = w - wide + 0.7 * waist + bend
+        dv = np.abs(v + 0.3 * waist) - deep + 0.3 * waist + bend
+        dw = w - wide + 0.5 * waist + bend
         around = np.sqrt(np.maximum(dv, 0) ** 2 + np.maximum(dw, 0) ** 2)
         around = around + np.minimum(np.maximum(dv, dw), 0) - bend + soft
         cap = np.maximum(fall - up, -down - fall) * flat + soft

@@ -8,12 +8,13 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
 
 from replica.anatomy import make_anatomy
 from replica.annotators import draw_boxes
 from replica.dicom import slice_header, write_slice
-from replica.injuries import EVERY_KIND, KINDS, draw_injury
-from replica.masks import write_mask
+from replica.injuries import draw_injury
+from replica.masks import write_fractures, write_mask
 from replica.scanner import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS, choose_protocol
 from replica.settings import ReplicaSettings
 from replica.study import Study, paint
@@ -24,15 +25,16 @@ SETTINGS = ReplicaSettings(out=Path("unused"), size=0.25)
 
 
 def make(
-    feet_first: bool = False, syntax: str = EXPLICIT_LE, kinds: dict | None = None, seed: int = 7
-) -> Study:
+    feet_first: bool = False, syntax: str = EXPLICIT_LE, kinds: dict | None = None, seed: int = 7,
+    size: float = SETTINGS.size,
+) -> Study:  # fmt: skip
     """A study with the wanted file order, syntax and fractures (level -> kind)."""
     rng = np.random.default_rng(seed)
     anatomy = make_anatomy("F", 40, rng)
-    protocol = choose_protocol(4, anatomy, SETTINGS, rng)
+    protocol = choose_protocol(4, anatomy, replace(SETTINGS, size=size), rng)
     protocol = replace(protocol, feet_first=feet_first, syntax=syntax, first_number=2)
     injuries = {level: draw_injury(level, 0.9, rng, kind) for level, kind in (kinds or {}).items()}
-    return paint(anatomy, protocol, injuries)
+    return paint(anatomy, protocol, injuries, {})
 
 
 def read_hu(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -120,37 +122,55 @@ def test_labels_run_from_the_head_to_the_feet(feet_first):
         assert z.max() < study.labels.shape[0] - 1
 
 
-def test_every_kind_is_a_dark_or_moved_place_in_its_bone():
-    plan = [(level, kind) for level, kinds in KINDS.items() for kind in kinds]
-    assert {kind for _, kind in plan} == set(EVERY_KIND)
-    whole = make()
-    for level, kind in plan:
-        broken = make(kinds={level: kind})
-        (wound,) = broken.wounds
-        changed = np.abs(broken.hu - whole.hu)
-        number = int(level[1])
-        near = (whole.labels == number) | (broken.labels == number)
-        assert changed[wound.part][wound.region].max() > 300, (level, kind)
-        assert (changed[near] > 200).sum() > 20, (level, kind)
-
-
 @pytest.mark.parametrize("feet_first", [False, True])
-def test_boxes_lie_on_the_slices_of_the_fracture(feet_first):
+def test_boxes_lie_on_the_fracture(feet_first):
     study = make(feet_first, kinds={"C5": "body_line"})
-    numbers = study.protocol.file_numbers()
-    boxes = draw_boxes(study, UID, np.random.default_rng(0))
-    assert len({b["slice_number"] for b in boxes}) == len(boxes) > 2
-    rows = {int(n): k for k, n in enumerate(numbers)}
-    for box in boxes:
-        k = rows[box["slice_number"]]
-        level = study.labels[k] == 5
-        assert level.any()
-        y, x = int(box["y"]), int(box["x"])
-        inside = level[y : y + int(box["height"]) + 2, x : x + int(box["width"]) + 2]
-        assert inside.any()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= study.hu.shape[2]
-        assert box["y"] + box["height"] <= study.hu.shape[1]
-    wound = study.wounds[0]
-    cut = {int(numbers[wound.part[0].start + z]) for z in np.flatnonzero(wound.region.any(axis=(1, 2)))}
-    assert cut <= {b["slice_number"] for b in boxes}
+    wound, grid = study.wounds[0], study.protocol.grid
+    rows = {int(n): k for k, n in enumerate(study.protocol.file_numbers())}
+    whole = np.zeros(grid.shape, bool)
+    whole[wound.part] = wound.region
+    slices = whole.any(axis=(1, 2))
+    shares = []
+    for seed in range(8):
+        boxes = draw_boxes(study, UID, np.random.default_rng(seed))
+        assert len({b["slice_number"] for b in boxes}) == len(boxes) >= 2
+        for box in boxes:
+            k = rows[box["slice_number"]]
+            assert slices[k]
+            y0, x0, y1, x1 = (box["y"], box["x"], box["y"] + box["height"], box["x"] + box["width"])
+            ys, xs = np.nonzero(whole[k])
+            assert y0 <= ys.min() < ys.max() + 1 <= y1 <= grid.shape[1]
+            assert x0 <= xs.min() < xs.max() + 1 <= x1 <= grid.shape[2]
+            assert (y1 - y0) * (x1 - x0) * grid.spacing_mm[1] ** 2 < 60**2
+        shares.append(len(boxes) / slices.sum())
+    assert min(shares) < 0.8 < max(shares) + 0.2  # some annotators box it all, some the worst of it
+
+
+def test_truth_masks_number_the_fractures_where_they_are(tmp_path):
+    study = make(feet_first=True, kinds={"C2": "dens", "C6": "facet"})
+    write_fractures(tmp_path / "a.nii.gz", study)
+    header = (tmp_path / "a.nii.gz").read_bytes()[:8]
+    assert header[3:] == bytes(5)  # neither a name nor a time, so that the same study gives the same bytes
+    image = nib.load(tmp_path / "a.nii.gz")
+    assert image.get_data_dtype() == np.uint8
+    numbers = np.asanyarray(image.dataobj)[:, ::-1, ::-1].transpose(2, 1, 0)
+    assert set(np.unique(numbers)) == {0, 1, 2}
+    grid, offset = study.protocol.grid, study.protocol.offset_mm
+    for n, wound in enumerate(study.wounds, start=1):
+        bone = ndimage.binary_dilation(study.labels == int(wound.injury.level[1]), iterations=2)
+        assert bone[numbers == n].mean() > 0.9
+        stored = np.argwhere(np.asanyarray(image.dataobj) == n)
+        x, y, z = nib.affines.apply_affine(image.affine, stored).mean(axis=0)
+        centre = np.array(wound.centre_mm) + offset
+        assert np.abs([z - centre[0], -y - centre[1], -x - centre[2]]).max() < max(grid.spacing_mm)
+
+
+def test_masks_are_edited_networks(tmp_path):
+    study = make(size=0.5)
+    write_mask(tmp_path / "m.nii", study, np.random.default_rng(1))
+    stored = np.asanyarray(nib.load(tmp_path / "m.nii").dataobj)[:, ::-1, ::-1].transpose(2, 1, 0)
+    for level in range(1, 8):
+        found, truth = stored == level, study.labels == level
+        assert 0.8 < 2 * (found & truth).sum() / (found.sum() + truth.sum()) < 0.999
+    far = ~ndimage.binary_dilation(study.labels > 0, iterations=3)
+    assert 0 < (stored[far] > 0).sum() < 200  # stray specks
