@@ -74,8 +74,8 @@ def apportion(total: int, shares: np.ndarray) -> np.ndarray:
 def divide(patients: pd.DataFrame, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Deal patients into groups that are alike.
 
-    Positives are apportioned over the groups; then patients change places until every count (sex, sites,
-    levels, each among positives and among negatives) differs by at most one from the group's share.
+    Positives are apportioned over the groups; then patients change places until every count (levels; men
+    and sites, among positives and among negatives) differs by at most one from the group's share.
 
     patients: columns site, sex, age, patient_overall, C1..C7; sizes: (groups,) int, may sum to less.
     Returns (patients,) int: the number of the group, or -1 for who is left over.

@@ -1,7 +1,7 @@
 """What is published of the competition's patients: the paper's tables and the sums over the public train.csv.
 
 Source: Lin et al., "The RSNA Cervical Spine Fracture CT Dataset", Radiology: Artificial Intelligence
-2023;5(5):e230034, Tables 1 and 2 and Results. The total age of Table 1 (53.78 years) is left out: its own
+2023;5(5):e230034, Tables 1 and 2. The total age of Table 1 (53.78 years) is left out: its own
 sites, its positives and negatives, and Table 2's splits all give 53.48. So is the youngest patient of the
 training set (16 years in Table 2), who is at none of Table 1's sites.
 """
