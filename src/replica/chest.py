@@ -45,7 +45,11 @@ def lungs(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
             toward[0] = max(toward[0], centre[0] - 30)
             bend = (root + toward) / 2 + rng.normal(0, 7, 3)
             r = rng.uniform(0.8, 1.8)
-            nodes = [(*bend, r), (*(0.4 * bend + 0.6 * toward + rng.normal(0, 3, 3)), 0.75 * r), (*toward, 0.35)]
+            nodes = [
+                (*bend, r),
+                (*(0.4 * bend + 0.6 * toward + rng.normal(0, 3, 3)), 0.75 * r),
+                (*toward, 0.35),
+            ]
             yield rod(nodes, Ink(VESSEL_HU), step_mm=FINER_MM)
 
 
@@ -56,7 +60,9 @@ def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -
         for nodes in RIBS:
             nodes = mirror(nodes, side) + rng.normal(0, 1.0, (len(nodes), 4)) * [1, 1, 1, 0]
             yield rod(smooth(nodes), ink, tall=2.2, step_mm=FINE_MM)
-        yield rod(smooth(_raised(CLAVICLE, anatomy, side)), bone_ink(anatomy, grain, 1.0, 1.6), step_mm=FINE_MM)
+        yield rod(
+            smooth(_raised(CLAVICLE, anatomy, side)), bone_ink(anatomy, grain, 1.0, 1.6), step_mm=FINE_MM
+        )
         yield from _shoulder(anatomy, grain, side)
 
     def manubrium(f: Frame) -> np.ndarray:
@@ -69,13 +75,21 @@ def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -
 
 def _shoulder(anatomy: Anatomy, grain: np.ndarray, side: int) -> Iterator[Form]:
     ink, rise = bone_ink(anatomy, grain, 0.9, 1.1), anatomy.flesh.shrug_mm
-    spine = [(-142, 62, 66, 3), (-136, 52, 96, 3.5), (-126, 34, 128, 4.5), (-118, 8, 156, 5.5), (-120, -8, 152, 5)]
+    spine = [
+        (-142, 62, 66, 3),
+        (-136, 52, 96, 3.5),
+        (-126, 34, 128, 4.5),
+        (-118, 8, 156, 5.5),
+        (-120, -8, 152, 5),
+    ]
     yield rod(_raised(spine, anatomy, side), ink, tall=3.0, step_mm=FINE_MM)
     hook = [(-142, 6, 126, 6), (-134, -20, 122, 5), (-138, -36, 128, 4.5)]
     yield rod(_raised(hook, anatomy, side), ink, step_mm=FINE_MM)
     yield egg((-158 + rise, 4, side * 134), (18, 13, 6), ink, FINE_MM)
     yield egg((-152 + rise, -4, side * 158), (24, 24, 23), bone_ink(anatomy, grain, 0.9, 1.4), FINE_MM)
-    yield rod(_raised([(-160, -4, 162, 19), (-240, -8, 170, 12)], anatomy, side), bone_ink(anatomy, grain, 1.1, 3.0))
+    yield rod(
+        _raised([(-160, -4, 162, 19), (-240, -8, 170, 12)], anatomy, side), bone_ink(anatomy, grain, 1.1, 3.0)
+    )
 
     def blade(f: Frame) -> np.ndarray:
         w, u = side * f.w, f.u - rise
@@ -97,11 +111,19 @@ def great_vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
         a = rng.normal(0, 2)
         dark = BLOOD_HU + (0.3 * (red - BLOOD_HU) if flesh.contrast_hu else 0)
         vein_hu = 3.0 * red if flesh.contrast_hu and side == arm else dark
-        artery = [(-185, -38, 10, 5), (-150, -26, 18, 4.6), (-130 + a, -14, 34, 4.4), (-134, -14, 52, 4.2), (-146, -14, 90, 4)]
+        artery = [(-185, -38, 10, 5), (-150, -26, 18, 4.6), (-130 + a, -14, 34, 4.4), (-134, -14, 52, 4.2),
+                  (-146, -14, 90, 4)]  # fmt: skip
         yield rod(smooth(mirror(artery, side)), Ink(red))
-        vein = [(-195, -46, 8, 7), (-158, -46, 20, 6.5), (-142 + a, -38, 40, 5), (-144, -26, 66, 4.8), (-150, -16, 100, 4.5)]
+        vein = [(-195, -46, 8, 7), (-158, -46, 20, 6.5), (-142 + a, -38, 40, 5), (-144, -26, 66, 4.8),
+                (-150, -16, 100, 4.5)]  # fmt: skip
         yield rod(smooth(_raised(vein, anatomy, side)), Ink(min(vein_hu, 900.0)))
-    arch = [(-240, -60, -16, 15), (-206, -52, -8, 14), (-196, -34, 6, 13), (-204, -10, 18, 12.5), (-245, -2, 20, 12)]
+    arch = [
+        (-240, -60, -16, 15),
+        (-206, -52, -8, 14),
+        (-196, -34, 6, 13),
+        (-204, -10, 18, 12.5),
+        (-245, -2, 20, 12),
+    ]
     yield rod(smooth(np.array(arch, float)), Ink(red, red + 4, 1.5))
     yield rod([(-195, -48, -12, 8), (-245, -44, -26, 9)], Ink(red * 0.8 + 10))
     if flesh.calcified > 0.4:

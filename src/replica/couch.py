@@ -21,10 +21,6 @@ def couch_layers(body: Body, skin: Layer, rng: np.random.Generator) -> list[Laye
     y = _couch_y(skin)
     f = body.whole
     rows, columns = f.lattice.axis(1)[None, :, None], f.lattice.axis(2)[None, None, :]
-    shape = (2, *f.lattice.shape[1:])
-    # the same section in every slice: two nodes along z are enough
-    spacing = ((f.lattice.shape[0] - 1) * f.lattice.spacing_mm[0], *f.lattice.spacing_mm[1:])
-    lattice = Grid(shape, spacing, f.lattice.origin_mm)
     middle = np.float32(rng.normal(0, 6))
     bend = np.float32(rng.uniform(0.0006, 0.0013))
     arc = bend * (columns - middle) ** 2
@@ -34,25 +30,21 @@ def couch_layers(body: Body, skin: Layer, rng: np.random.Generator) -> list[Laye
     top = y + np.float32(flesh.mattress_mm)
     depth = rows - top + arc
 
-    def sheet(d: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(d, shape).astype(np.float32)
-
-    mattress = np.maximum(rows - top + arc, top - np.float32(flesh.mattress_mm) - rows)
-    foam = np.maximum(np.maximum(mattress, edge + 12), -(depth + np.float32(flesh.mattress_mm + 4)))
-    board = np.maximum(np.maximum(-depth, depth - deep * (1 - (columns - middle) ** 2 / (1.3 * half) ** 2)), edge)
-    layers = [
-        Layer(sheet(foam), lattice, Ink(MATTRESS_HU, COVER_HU, 0.7)),
-        Layer(sheet(board), lattice, Ink(CORE_HU, SHELL_HU + 60 * float(rng.random()), float(rng.uniform(1.0, 1.9)))),
-    ]
+    foam = np.maximum(np.maximum(depth, edge + 12), top - np.float32(flesh.mattress_mm) - rows)
+    board = np.maximum(
+        np.maximum(-depth, depth - deep * (1 - (columns - middle) ** 2 / (1.3 * half) ** 2)), edge
+    )
+    shell = Ink(CORE_HU, SHELL_HU + 60 * float(rng.random()), float(rng.uniform(1.0, 1.9)))
+    drawn = [(foam, Ink(MATTRESS_HU, COVER_HU, 0.7)), (board, shell)]
     for rail in (-1, 1):
-        d = np.hypot(columns - middle - rail * (half - 22), rows - top - deep * 0.4 + bend * half**2 * 0.85) - 4.0
-        layers.append(Layer(sheet(d), lattice, Ink(-700.0, 300.0, 1.2)))
-    return [layer for layer in map(trim_flat, layers) if layer is not None]
-
-
-def trim_flat(layer: Layer) -> Layer | None:
-    """As `trim`, for a layer that is the same in every slice."""
-    return trim(layer)
+        out, down = columns - middle - rail * (half - 22), rows - top - deep * 0.4 + bend * half**2 * 0.85
+        drawn.append((np.hypot(out, down) - 4.0, Ink(-700.0, 300.0, 1.2)))
+    # the same section in every slice: two nodes along z are enough
+    spacing = ((f.lattice.shape[0] - 1) * f.lattice.spacing_mm[0], *f.lattice.spacing_mm[1:])
+    shape = (2, *f.lattice.shape[1:])
+    lattice = Grid(shape, spacing, f.lattice.origin_mm)
+    layers = [trim(Layer(np.broadcast_to(d, shape).astype(np.float32), lattice, ink)) for d, ink in drawn]
+    return [layer for layer in layers if layer is not None]
 
 
 def _couch_y(skin: Layer) -> np.float32:
@@ -105,7 +97,9 @@ def collar_layers(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
     around = _collar_distance(f, anatomy)
     around += 1.2 * noise(lattice, (50, 40, 40), rng)
     front = f.v < 0
-    top = np.where(front, np.float32(-30) + 0.16 * np.minimum(f.v + 60, 0) - 80 * np.float32(flesh.gape), np.float32(2))
+    top = np.where(
+        front, np.float32(-30) + 0.16 * np.minimum(f.v + 60, 0) - 80 * np.float32(flesh.gape), np.float32(2)
+    )
     low = np.where(front, np.float32(-100), np.float32(-94)) - 0.12 * np.abs(f.w)
     ends = np.maximum(f.u - top, low - f.u)
     hole = np.maximum(np.abs(f.w) - 19, np.abs(f.u + 82) - 12)
@@ -138,8 +132,8 @@ def tubes(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
     path = [(-12 - drop, -125, 12), (-10 - drop, -92, 10), (-2 - drop / 2, -60, 6), (-9, -32, 2)]
     nodes = [(*p, 4.6) for p in path] + [(r[0], r[1] + 1.0, r[2], 4.6) for r in down[::2]]
     yield rod(smooth(np.array(nodes)), Ink(AIR_HU, TUBE_HU, 1.3), step_mm=FINER_MM)
-    nose = [(14, -112, 7, 2.4), (17, -70, 7, 2.4), (18, -38, 5, 2.4), (0, -17, 4, 2.4), (-50, -15, 5, 2.4),
-            (-84, -19, 4, 2.4), (-150, -21, 5, 2.4), (-245, -26, 6, 2.4)]  # fmt: skip
+    nose = [(14, -112, 7, 2.4), (17, -70, 7, 2.4), (18, -38, 5, 2.4), (0, -15, 4, 2.4), (-50, -13.5, 5, 2.4),
+            (-84, -16, 4, 2.4), (-150, -18.5, 5, 2.4), (-245, -26, 6, 2.4)]  # fmt: skip
     yield rod(smooth(np.array(nose)), Ink(-300.0, TUBE_HU, 1.1), step_mm=FINER_MM)
 
 
@@ -160,4 +154,6 @@ def trinkets(body: Body, rng: np.random.Generator) -> Iterator[Form]:
             path = [start + np.array([22.0 * i, 5.0 * i - 2, rng.normal(0, 6)]) for i in range(5)]
             nodes = mirror([(*p, 1.1) for p in path], side)
             yield rod(nodes, Ink(METAL_HU * 0.5), step_mm=FINER_MM)
-            yield rod([(*nodes[-1, :3], 2.2), (*(nodes[-1, :3] + [1, 3, 0]), 4.5)], Ink(1400.0), step_mm=FINER_MM)
+            yield rod(
+                [(*nodes[-1, :3], 2.2), (*(nodes[-1, :3] + [1, 3, 0]), 4.5)], Ink(1400.0), step_mm=FINER_MM
+            )

@@ -17,15 +17,18 @@ MUCOSA_HU, FLUID_HU, WALL_HU = 48.0, 18.0, 620.0
 # half of an arch from the middle: width of a crown, depth of a crown, length of crown and of roots, roots
 TEETH = [(8.0, 6.5, 9, 13, 1), (6.6, 6.2, 9, 13, 1), (7.6, 7.8, 9.5, 16, 1), (7.0, 8.6, 8, 14, 1),
          (6.9, 8.6, 7.5, 14, 1), (10.2, 10.4, 7, 13, 2), (9.8, 10.2, 6.6, 12, 2), (9.0, 9.6, 6, 10, 2)]  # fmt: skip
+# length along an arch, v, w
+ARCH = np.array(
+    [[0, -96, 0], [8, -95, 8], [16, -91.5, 15.5], [24, -85, 20.5], [32, -77.5, 24], [40, -69.5, 27],
+     [48, -61.5, 29.5], [56, -53.7, 31.5]]
+)  # fmt: skip
 SOCKET_U = {1: 2.0, -1: -22.0}  # where the gums of the upper and the lower arch lie
 
 
-def _arch(share: np.ndarray | float, upper: bool) -> tuple:
+def _arch(along: np.ndarray | float, upper: bool) -> tuple:
     """v and w of a dental arch at a length (mm) from its middle."""
-    angle = np.clip(np.asarray(share) / 31, 0, 1.25)
-    w = 25 * np.sin(np.minimum(angle, 1.45) * 1.05) + 4.5 * np.clip(angle - 0.35, 0, 1)
-    v = -96 + 20 * (1 - np.cos(angle * 1.25)) + 30 * np.clip(angle - 0.3, 0, 1) ** 1.2
-    return (v, w) if upper else (v + 2.0, 0.96 * w)
+    v, w = (np.interp(along, ARCH[:, 0], ARCH[:, i]) for i in (1, 2))
+    return (v, w) if upper else (v + 2.0, 0.95 * w)
 
 
 def face_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Layer]:
@@ -52,6 +55,13 @@ def _upper_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) 
         return np.maximum(np.abs(f.u - dome) - 1.3, np.maximum(np.abs(f.w) - 19, np.abs(f.v + 69) - 25))
 
     yield Form((4, -98, -22), (20, -40, 22), palate, Ink(500.0, 950.0, 0.9), FINER_MM)
+    open_mm = rng.uniform(-1.2, 1.6) + 6 * anatomy.flesh.gape
+
+    def mouth(f: Frame) -> np.ndarray:
+        roof = 8.5 - 0.012 * f.w**2 - 0.006 * (f.v + 68) ** 2  # between tongue and palate
+        return np.maximum(np.abs(f.u - roof) - open_mm, smooth_max(np.abs(f.w) - 20, np.abs(f.v + 68) - 25))
+
+    yield Form((-14, -96, -22), (14, -40, 22), mouth, Ink(AIR_HU), FINER_MM)
     for side in (-1, 1):
         a, b = rng.normal(0, 1.5), rng.normal(0, 1.0)
         cheek = [(10, -76, 36, 3.5), (24, -75, 43 + b, 6), (36, -67, 51 + b, 4.5), (38, -50, 58 + b, 3),
@@ -90,8 +100,8 @@ def _sinuses(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
         def sinus(f: Frame, s: int = side, big: float = big) -> np.ndarray:
             w = s * f.w
-            egg_ = oval(f, (31, -68, s * 29), (18 * big, 21 * big, 14 * big))
-            return np.maximum(np.maximum(egg_, 15 - w), 0.62 * (f.v + 84) + w - 48 - 2 * big)
+            egg_ = oval(f, (31, -65, s * 29), (18 * big, 18.5 * big, 14 * big))
+            return np.maximum(np.maximum(egg_, 15 - w), 0.62 * (f.v + 84) + w - 49 - 2 * big)
 
         box = sorted((side * 12.0, side * 48.0))
         low, high = (8, -94, box[0]), (54, -42, box[1])
@@ -104,22 +114,22 @@ def _sinuses(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
                 return np.maximum(d, -np.maximum(d + np.float32(lining), f.v - np.float32(level)))
 
             yield Form(low, high, filled, Ink(FLUID_HU), FINER_MM)
-        orbit = oval_form((66, -74, side * 33), (18, 28, 19), Ink(-75.0, WALL_HU, 1.2))
-        yield orbit
-        yield egg((66, -82, side * 33), (12, 12, 12), Ink(22.0, 60.0, 1.0))
+        yield _orbit(side, -80.0, 1.2, Ink(WALL_HU))
+        yield _orbit(side, -88.0, 0.0, Ink(-75.0))
+        yield egg((66, -77, side * 32), (12, 12, 12), Ink(15.0, 50.0, 1.0))
     if rng.random() < 0.9:
         yield egg((51, -46, rng.normal(0, 3)), (11, 13, 13), Ink(AIR_HU, WALL_HU, 1.2), FINER_MM)
 
 
-def oval_form(centre: tuple, radii: tuple, ink: Ink) -> Form:
-    """An orbit: an ellipsoid that narrows to the back."""
+def _orbit(side: int, front: float, grow: float, ink: Ink) -> Form:
+    """An orbit, open in front, that narrows to the back."""
 
     def distance(f: Frame) -> np.ndarray:
-        return np.maximum(oval(f, centre, radii), np.hypot(f.u - centre[0], f.w - centre[2]) - 17 + 0.3 * (f.v + 74))
+        cone = np.hypot(f.u - 66, f.w - side * 32) - 17 + 0.3 * (f.v + 74)
+        return np.maximum(np.maximum(oval(f, (66, -66, side * 32), (18, 26, 19)), cone) - grow, front - f.v)
 
-    low = tuple(c - r - 2 for c, r in zip(centre, radii, strict=True))
-    high = tuple(c + r + 2 for c, r in zip(centre, radii, strict=True))
-    return Form(low, high, distance, ink, FINE_MM)
+    box = sorted((side * 10.0, side * 54.0))
+    return Form((45, -94, box[0]), (88, -38, box[1]), distance, ink, FINE_MM)
 
 
 def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
@@ -131,11 +141,12 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
         half = np.clip(15 - 0.011 * (f.u - 22) ** 2, 3, 15)
         half = half * (0.62 + 0.38 * np.clip((f.v + 98) / 22, 0, 1)) - 2.0 * np.clip((f.v + 58) / 14, 0, 1)
         tall = np.abs(f.u - (top + 15) / 2) - (top - 15) / 2 + 0.012 * (f.v + 70) ** 2 - 3
-        cave = np.maximum(smooth_max(np.abs(f.w) - half, tall), np.abs(f.v + 70) - 30)
-        hole = chain(f, [(16, -98, 0, 6), (10, -110, 0, 6)])
-        return smooth_union(cave, np.maximum(hole, np.abs(f.w) - 9), np.float32(4))
+        return smooth_max(smooth_max(np.abs(f.w) - half, tall), np.abs(f.v + 70) - 31)
 
-    yield Form((4, -116, -20), (64, -34, 20), cavity, Ink(AIR_HU, WALL_HU, 0.8), FINER_MM)
+    yield Form((4, -108, -20), (64, -34, 20), cavity, Ink(AIR_HU, WALL_HU, 0.8), FINER_MM)
+    for side in (-1, 1):
+        nostril = [(24, -96, side * 5, 4), (15, -105 - flesh.nose_mm / 2, side * 5.5, 3.2)]
+        yield rod(nostril, Ink(AIR_HU), step_mm=FINER_MM)
     yield rod([(22, -44, 0, 11), (20, -34, 0, 10)], Ink(AIR_HU), step_mm=FINE_MM)
 
     def septum(f: Frame) -> np.ndarray:
@@ -147,8 +158,9 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
     swollen = rng.normal(0, 0.8)
     for side in (-1, 1):
         swell = 1 + 0.18 * rng.standard_normal() + 0.12 * side * swollen  # the nose breathes in turns
-        low = [(20, -92, 8, 2.6 * swell), (19, -75, 7.5, 4.2 * swell), (20, -50, 7.5, 3.4 * swell)]
-        mid = [(38, -86, 6.5, 2.2), (34, -70, 6.5, 3.4 * swell), (34, -50, 6.5, 2.6)]
+        low = [(21, -92, 8, 2.4 * swell), (18, -82, 6.6, 4.0 * swell), (19, -66, 8.4, 4.2 * swell),
+               (21, -48, 7, 3.0 * swell)]  # fmt: skip
+        mid = [(39, -86, 6, 1.8), (34, -74, 7, 3.4 * swell), (33, -62, 5.8, 2.6), (35, -48, 6.6, 2.0)]
         for nodes in (low, mid):
             nodes = mirror(nodes, side)
             yield rod(nodes, Ink(MUCOSA_HU), tall=3.0, step_mm=FINER_MM)
@@ -164,7 +176,7 @@ def smooth_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _along_arch(f: Frame, upper: bool) -> np.ndarray:
     """Distance in the plane to the middle line of a dental arch."""
     best = None
-    share = np.linspace(0, 38, 9)
+    share = ARCH[:-1, 0]
     v, w = _arch(share, upper)
     side = np.abs(f.w)
     for i in range(len(share) - 1):
@@ -185,15 +197,23 @@ def _jaw(anatomy: Anatomy, grain: np.ndarray) -> Form:
         f = jaw_frame(f, anatomy)
         side = replace(f, w=np.abs(f.w))
         mid = -24 - tall + 3
-        front = [(mid - 1, -93, 0, 5.2), (mid - 0.5, -91, 9, 5.2), (mid, -83, 20, 5.0), (mid + 2, -67, 30, 5.0)]
+        front = [
+            (mid - 1, -93, 0, 5.2),
+            (mid - 0.5, -91, 9, 5.2),
+            (mid, -83, 20, 5.0),
+            (mid + 2, -67, 30, 5.0),
+        ]
         body = chain(side, front, tall - 5)
         body = np.minimum(body, chain(side, [(mid + 2, -67, 30, 5), (mid + 5, -48, 38, 5.2)], tall - 6))
         lower = chain(side, [(mid + 5, -48, 38, 5.2), (-27, -34, 45, 4.6)], tall - 7)
         body = smooth_union(body, lower, np.float32(3))
         chin = oval(side, (mid - tall + 4, -97, 0), (6, 4.5, 11))
         body = smooth_union(body, chin, np.float32(4))
-        ramus = np.maximum(np.abs(side.w - 46.5 - 0.12 * (f.u + 5)) - 3.2, np.abs(f.v + 36 + 0.12 * f.u) - 15.5)
-        ramus = np.maximum(ramus, np.maximum(f.u - 14 + 5 * np.exp(-(((f.v + 33) / 7) ** 2)), -30 - f.u - 0.35 * (f.v + 36)))
+        ramus = np.maximum(
+            np.abs(side.w - 46.5 - 0.12 * (f.u + 5)) - 3.2, np.abs(f.v + 36 + 0.12 * f.u) - 15.5
+        )
+        notch = f.u - 14 + 5 * np.exp(-(((f.v + 33) / 7) ** 2))
+        ramus = np.maximum(ramus, np.maximum(notch, -30 - f.u - 0.35 * (f.v + 36)))
         neck = chain(side, [(4, -24, 47, 4.2), (20, -16, 49.5, 3.6), (27, -13.5, 50, 4.4)])
         head = chain(side, [(28, -13, 45, 4.2), (28, -14, 55, 4.2)])
         crown = chain(side, [(2, -47, 46.5, 3.6), (22, -46, 48, 1.6)])
@@ -211,9 +231,7 @@ def _jaw_canal(anatomy: Anatomy, side: int) -> Form:
     nodes = mirror([(2, -34, 45.5, 1.5), (-30, -44, 40, 1.5), (-42, -66, 29, 1.5), (-38, -80, 21, 1.5)], side)
     reach = anatomy.flesh.gape * 85
     low, high = nodes[:, :3].min(axis=0) - [4 + reach, 8, 8], nodes[:, :3].max(axis=0) + [4, 8, 8]
-    return Form(
-        tuple(low), tuple(high), lambda f: chain(jaw_frame(f, anatomy), nodes), Ink(120.0), FINER_MM
-    )
+    return Form(tuple(low), tuple(high), lambda f: chain(jaw_frame(f, anatomy), nodes), Ink(120.0), FINER_MM)
 
 
 def _teeth(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
@@ -229,7 +247,9 @@ def _teeth(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
         filled = [(1, 1, 5)]  # a bridge or an implant where no tooth is left
     for arch in (1, -1):
         reach = anatomy.flesh.gape * 85 if arch < 0 else 0.0
-        low, high = ((-12, -112, -44), (20, -30, 44)) if arch > 0 else ((-42 - reach, -112, -44), (-6, -30, 44))
+        low, high = (
+            ((-12, -112, -44), (20, -30, 44)) if arch > 0 else ((-42 - reach, -112, -44), (-6, -30, 44))
+        )
         lattice = body.lattice(FINER_MM, body.box(low, high))
         if lattice is None:
             continue
@@ -257,7 +277,9 @@ def _tooth(f: Frame, place: tuple[int, int, int], metal: bool, out: tuple, move:
     wide, deep, crown, root, count = TEETH[i]
     along = sum(t[0] for t in TEETH[:i]) * 0.86 + wide * 0.43
     v, w = _arch(along, arch > 0)
-    ahead, aside = (b - a for a, b in zip(_arch(along - 1, arch > 0), _arch(along + 1, arch > 0), strict=True))
+    ahead, aside = (
+        b - a for a, b in zip(_arch(along - 1, arch > 0), _arch(along + 1, arch > 0), strict=True)
+    )
     turn = np.arctan2(aside, ahead)
     v, w, gum = float(v) + 0.6 * move[0], side * float(w) + 0.6 * move[1], SOCKET_U[arch] + move[2]
     middle = f.u.shape[0] // 2
@@ -271,14 +293,18 @@ def _tooth(f: Frame, place: tuple[int, int, int], metal: bool, out: tuple, move:
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     t, n = c * dv + s * dw, c * dw - s * dv  # along and across the arch
     taper = np.clip(1 + 0.025 * up, 0.5, 1)
-    flat = (np.abs(t / (0.43 * wide * taper)) ** 3 + np.abs(n / (0.46 * deep * taper)) ** 3) ** np.float32(1 / 3)
+    flat = (np.abs(t / (0.43 * wide * taper)) ** 3 + np.abs(n / (0.46 * deep * taper)) ** 3) ** np.float32(
+        1 / 3
+    )
     body = np.maximum((flat - 1) * 3.6, np.abs(up + crown / 2) - crown / 2)
     crowns, roots, filling = (d[part] for d in out)
     np.minimum(crowns, body, out=crowns)
-    for shift in ((0.0,) if count == 1 else (-0.24 * wide, 0.24 * wide)):
+    for shift in (0.0,) if count == 1 else (-0.24 * wide, 0.24 * wide):
         thin = np.clip(1 - up / (root * 1.25), 0.2, 1) * (1.0 if count == 1 else 0.62)
         r = np.hypot((t - shift * (1 + 0.03 * up)) / (0.34 * wide), n / (0.38 * deep))
-        np.minimum(roots, np.maximum((r - thin) * 2.8, np.abs(up - root / 2 + 0.5) - root / 2 - 0.5), out=roots)
+        np.minimum(
+            roots, np.maximum((r - thin) * 2.8, np.abs(up - root / 2 + 0.5) - root / 2 - 0.5), out=roots
+        )
     if metal:
         top = np.maximum((flat - 0.8) * 3.6, np.abs(up + crown * 0.72) - 0.3 * crown)
         np.minimum(filling, top, out=filling)

@@ -1,6 +1,7 @@
 """Signed distances (mm, negative inside) in the standard patient's coordinates, on a frame's lattice."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -33,10 +34,8 @@ def chain(f: Frame, nodes: Sequence[Sequence[float]], tall: float = 0.0, blend_m
         if tall:
             du = du - np.clip(du, -np.float32(tall), np.float32(tall))
         d = np.sqrt(du**2 + (dv - t * axis[1]) ** 2 + (dw - t * axis[2]) ** 2) - (a[3] + t * (b[3] - a[3]))
-        if best is None:
-            best = d
-        else:
-            best = smooth_union(best, d, np.float32(blend_mm)) if blend_mm else np.minimum(best, d)
+        join = np.minimum if not blend_mm else partial(smooth_union, blend_mm=np.float32(blend_mm))
+        best = d if best is None else join(best, d)
     return best
 
 
@@ -72,9 +71,7 @@ def tube(rows: Sequence[Sequence[float]], ink: Ink, step_mm: tuple | None = None
     return _form(rows[:, :3], reach, distance, ink, step_mm)
 
 
-def rod(
-    nodes: Sequence[Sequence[float]], ink: Ink, tall: float = 0.0, step_mm: tuple | None = None
-) -> Form:
+def rod(nodes: Sequence[Sequence[float]], ink: Ink, tall: float = 0.0, step_mm: tuple | None = None) -> Form:
     """A chain as a form."""
     nodes = np.asarray(nodes, float)
     reach = nodes[:, 3].max() + MARGIN_MM + np.array([tall, 0, 0])

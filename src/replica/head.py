@@ -1,6 +1,7 @@
 """The skull's base and what it holds: vault, clivus, petrous and mastoid bone, cerebellum, fluid."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def _cavity(f: Frame) -> np.ndarray:
     hind = np.maximum(whole, (ridge - f.v) * np.float32(0.8))
     narrow = oval(f, (54, 38, 0), (40, 58, 56))  # the hind fossa tapers to the foramen
     hind = np.maximum(hind, np.where(f.u < 40, narrow, hind))
-    middle = oval(Frame(f.lattice, f.u, f.v, side, f.level, f.lean, f.roll), (58, -28, 36), (25, 25, 25))
+    aslant = replace(f, v=f.v - np.float32(0.4) * (side - 36), w=side)
+    middle = oval(aslant, (58, -28, 37), (26, 27, 20))
     foramen = np.maximum(np.sqrt(((f.v - 14.5) / 1.12) ** 2 + f.w**2) - 14.5, np.abs(f.u - 14) - 14)
     return np.minimum(np.minimum(hind, middle), foramen)
 
@@ -59,7 +61,7 @@ def _base(anatomy: Anatomy, grain: np.ndarray, thick: float) -> Form:
         # what lies far before the foramen belongs to throat and face: there the base ends in a slope
         floor = 14 + 0.5 * np.maximum(-f.v - 2, 0) - f.u
         shell = np.maximum(shell, np.where(f.v < 10, floor, np.minimum(floor, -1)))
-        shell = np.maximum(shell, outer - np.where(f.v > 20, np.float32(2.5), np.float32(30)))
+        shell = np.maximum(shell, outer - (2.5 + 28 * np.clip((26 - f.v) / 30, 0, 1)))
         clivus = chain(f, [(17, -7, 0, 4.2), (36, -21, 0, 7), (52, -32, 0, 9)])
         clivus = np.maximum(clivus, side - 14)
         shell = smooth_union(shell, clivus, np.float32(3))
@@ -130,13 +132,16 @@ def _ear_canals(anatomy: Anatomy) -> Iterator[Form]:
     bony = Ink(AIR_HU, 900.0, 1.2)
     for side in (-1, 1):
         yield rod([(33, -5, side * 48, 3.4), (35, -4, side * 60, 3.4)], bony, step_mm=FINER_MM)
-        yield rod([(35, -4, side * 60, 3.2), (33, -2, side * 80, 4.0)], Ink(AIR_HU, 30.0, 1.5), step_mm=FINER_MM)
+        yield rod(
+            [(35, -4, side * 60, 3.2), (33, -2, side * 69, 3.6)], Ink(AIR_HU, 30.0, 1.5), step_mm=FINER_MM
+        )
         yield rod([(36, -5, side * 41, 3.8), (31, -8, side * 40, 2.5)], Ink(AIR_HU), step_mm=FINER_MM)
         yield rod([(36, 1, side * 14, 3.0), (36, 0, side * 26, 2.2)], Ink(20.0), step_mm=FINER_MM)
         # the jugular foramen and the canal of the twelfth nerve
         yield rod([(26, 2, side * 27, 4.2), (18, -4, side * 27, 4.0)], Ink(48.0), step_mm=FINE_MM)
         yield rod([(19, 2, side * 11, 1.6), (17, -4, side * 22, 1.8)], Ink(40.0), step_mm=FINER_MM)
-        yield rod([(20, -14, side * 27, 3.0), (30, -14, side * 27, 3.0), (33, -18, side * 18, 3)], Ink(48.0), step_mm=FINER_MM)
+        carotid = [(20, -14, side * 27, 3.0), (30, -14, side * 27, 3.0), (33, -18, side * 18, 3)]
+        yield rod(carotid, Ink(48.0), step_mm=FINER_MM)
 
 
 def _brain(thick: float) -> Iterator[Form]:

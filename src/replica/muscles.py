@@ -1,5 +1,7 @@
 """The muscles of neck, face and shoulders: ovals that share the space, with fat where two meet."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from replica.forms import MARGIN_MM, stack
@@ -7,7 +9,7 @@ from replica.shapes import Grid
 from replica.tissue import Body, Frame, Ink, Layer, noise, trim
 
 MUSCLE_MM = (2.2, 1.2, 1.2)
-MUSCLE_HU = 56.0
+MUSCLE_HU, DENT_MM = 56.0, 1.3
 # of the left side, from head to feet: u, v, w of the centre, radii in v and w, tilt in degrees (> 0: its left
 # end comes forward)
 PAIRS = {
@@ -22,10 +24,11 @@ PAIRS = {
     "semispinalis cervicis": [[-24, 33, 8, 6, 6, 0], [-60, 36, 10, 6, 8, 20], [-115, 40, 12, 6, 8, 0]],
     "semispinalis capitis": [[28, 62, 14, 5, 13, 20], [0, 50, 14, 8, 13, 15], [-55, 45, 15, 7, 12, 25],
                              [-120, 46, 20, 6, 9, 20], [-190, 44, 20, 5, 8, 0]],
-    "longissimus": [[10, 22, 44, 5, 4, 40], [-50, 24, 29, 7, 5, 30], [-110, 28, 28, 8, 7, 20], [-240, 36, 34, 9, 13, 0]],
+    "longissimus": [[10, 22, 44, 5, 4, 40], [-50, 24, 29, 7, 5, 30], [-110, 28, 28, 8, 7, 20],
+                    [-240, 36, 34, 9, 13, 0]],
     "splenius": [[30, 44, 50, 4, 12, 50], [0, 44, 38, 5, 18, 40], [-55, 47, 24, 5, 17, 32],
                  [-100, 52, 14, 4, 10, 20], [-150, 50, 9, 3, 6, 10]],
-    "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-64, 56, 24, 5, 20, 28], [-84, 50, 46, 6, 36, 32],
+    "trapezius": [[25, 76, 14, 3, 9, 12], [-40, 57, 15, 4, 15, 22], [-64, 56, 24, 5, 20, 28], [-84, 48, 48, 8, 40, 32],
                   [-110, 52, 62, 8, 44, 28], [-150, 60, 58, 7, 50, 12], [-240, 66, 40, 6, 36, 5]],
     "rectus major": [[16, 48, 16, 5, 9, 20], [-6, 38, 13, 6, 8, 20], [-22, 32, 7, 4, 4, 0]],
     "obliquus inferior": [[2, 22, 34, 5, 8, 50], [-10, 29, 24, 6, 10, 50], [-22, 34, 10, 5, 6, 40]],
@@ -56,12 +59,12 @@ PAIRS = {
 MIDDLE = {
     "tongue": [[8, -72, 0, 16, 18, 0], [0, -70, 0, 25, 23, 0], [-14, -66, 0, 29, 24, 0],
                [-32, -59, 0, 26, 20, 0], [-44, -52, 0, 14, 13, 0]],
-    "prevertebral": [[18, -14, 0, 4, 14, 0], [-50, -12.5, 0, 3, 14, 0], [-85, -15, 0, 5, 14, 0],
+    "prevertebral": [[18, -13, 0, 4, 14, 0], [-50, -11.5, 0, 2.5, 14, 0], [-85, -13, 0, 4, 14, 0],
                      [-170, -18, 0, 5, 14, 0]],
     "genioglossus": [[-24, -78, 0, 12, 9, 0], [-44, -74, 0, 14, 7, 0]],
     "soft palate": [[12, -44, 0, 5, 12, 0], [2, -36, 0, 5, 11, 0], [-8, -30, 0, 4, 7, 0], [-16, -28, 0, 3, 4, 0]],
     "rectus minor": [[14, 38, 0, 5, 9, 0], [-2, 30, 0, 5, 8, 0]],
-    "trachea's bed": [[-82, -32, 0, 12, 13, 0], [-120, -33, 1, 12, 13, 0], [-170, -36, 2, 12, 14, 0]],
+    "trachea's bed": [[-82, -28, 0, 12, 13, 0], [-120, -29, 1, 12, 13, 0], [-170, -36, 2, 12, 14, 0]],
 }  # fmt: skip
 MOVES = ("tongue", "genioglossus", "mylohyoid", "digastric front", "cheek", "lip")  # with the jaw
 
@@ -70,6 +73,7 @@ def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | Non
     """Distance to the muscle mass: each point goes to its nearest muscle, every muscle has its own grey."""
     flesh = body.anatomy.flesh
     f = body.frame(body.lattice(MUSCLE_MM))
+    uneven = replace(f, v=f.v + _dents(f, rng), w=f.w + _dents(f, rng))
     first = np.full(f.lattice.shape, 9.0, np.float32)
     second, tone = first.copy(), np.zeros_like(first)
     for name, rows, side in _jobs(flesh):
@@ -83,7 +87,7 @@ def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | Non
         part = _part(body, f.lattice, rows, side)
         if part is None:
             continue
-        d, beyond = stack(f.cut(part), rows, side)
+        d, beyond = stack(uneven.cut(part), rows, side)
         d += np.maximum(beyond, 0)[:, None, None] * np.float32(0.45)
         nearest, runner_up = first[part], second[part]
         np.minimum(runner_up, np.maximum(nearest, d), out=runner_up)
@@ -93,6 +97,11 @@ def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | Non
     shade = tone + 4.0 * noise(f.lattice, (30, 5, 5), rng)
     hu = MUSCLE_HU - 4 * min(body.anatomy.wear, 1.0)
     return trim(Layer((d * np.float32(body.k)).astype(np.float32), f.lattice, Ink(hu), shade))
+
+
+def _dents(f: Frame, rng: np.random.Generator) -> np.ndarray:
+    """How far (mm) muscles bulge and dent each other."""
+    return np.float32(DENT_MM) * noise(f.lattice, (22, 9, 9), rng)
 
 
 def _jobs(flesh) -> list[tuple]:
@@ -121,13 +130,13 @@ def _part(body: Body, lattice: Grid, rows: np.ndarray, side: float) -> tuple | N
 def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.random.Generator) -> np.ndarray:
     """Where fat replaces muscle (> 0): between two of them, beyond all, in streaks, and below the skin."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
-    lean = np.float32(np.clip(anatomy.fat_mm / 9, 0.35, 1.8))
-    width = lean * (0.7 + 1.3 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
+    stout = np.float32(np.clip(np.sqrt(anatomy.fat_mm / 8), 0.6, 1.5))
+    width = stout * (0.4 + 1.1 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
-    # lean patients' muscles fill the room between them
+    # a lean patient's muscles fill the room between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)
-    trunk = np.interp(f.level, [-110, -85], [1.1, 0.0]).astype(np.float32)[:, None, None]
-    reach = np.float32(6.0 - 1.9 * lean) * (1 + np.float32(0.7) * face + trunk)
+    trunk = np.interp(f.level, [-105, -72], [1.3, 0.0]).astype(np.float32)[:, None, None]
+    reach = np.float32(9.0 - 2.3 * stout - 1.5 * flesh.streaks) * (1 + np.float32(0.7) * face + trunk)
     beyond = first - reach * (1 + np.float32(0.3) * noise(f.lattice, (30, 15, 15), rng))
     # feathers: thin lines along the fibres, in patches, more of them with age
     patch = noise(f.lattice, (35, 9, 9), rng) - np.float32(1.4 - 2.0 * flesh.streaks)

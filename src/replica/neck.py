@@ -49,8 +49,8 @@ def make_layers(grid: Grid, anatomy: Anatomy) -> list[Layer]:
     layers += body.cast(chest.great_vessels(anatomy, rngs[10]))
     layers += body.cast(chest.chest_bones(anatomy, grain, rngs[10]))
     if anatomy.flesh.tube:
-        layers += body.cast(couch.tubes(anatomy, rngs[11]))
-    layers += body.cast(couch.trinkets(body, rngs[11]))
+        layers += body.cast(couch.tubes(anatomy, rngs[11]), inside=False)
+    layers += body.cast(couch.trinkets(body, rngs[11]), inside=False)
     return layers
 
 

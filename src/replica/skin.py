@@ -81,9 +81,17 @@ def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     jaw = jaw_frame(head, anatomy)
     mid = -21 - 0.5 * flesh.chin_mm
     half = replace(jaw, w=np.abs(jaw.w))
-    chin = chain(half, [(mid - 2, -89, 0, 12), (mid, -76, 21, 11), (mid + 4, -48, 38, 10)])
+    low = mid - 0.5 * flesh.chin_mm + 5.5
+    chin = [(mid, -90, 0, 15), (low, -92, 0, 14.5), (low, -85, 13, 14), (mid, -76, 21, 13), (mid + 4, -48, 38, 10.5),
+            (-20, -34, 47, 9), (16, -44, 49, 9)]  # fmt: skip
+    chin = np.minimum(
+        chain(half, chin), chain(half, [(-18, -88, 0, 18), (-20, -78, 20, 15), (-18, -54, 34, 11)])
+    )
+    lip = chain(replace(half, u=head.u), [(6, -88, 0, 19), (8, -80, 18, 16), (8, -54, 32, 10)])
+    cheeks = chain(replace(head, w=np.abs(head.w)), [(24, -75, 43, 10.5), (37, -66, 51, 9), (38, -40, 60, 7)])
     d = d.copy()
-    d[part] = smooth_union(d[part], chin, np.float32(8))
+    for bone in (chin, lip, cheeks):  # what lies over it
+        d[part] = smooth_union(d[part], bone, np.float32(13))
     d[part] = smooth_union(d[part], ridge, np.float32(7))
     d[part] = np.minimum(d[part], ears(head, anatomy))
     return d
@@ -115,4 +123,4 @@ def skin_layer(body: Body, rng: np.random.Generator) -> Layer:
     wave = noise(f.lattice, (14, 9, 9), rng)
     septa = SEPTUM_HU * np.exp(-((wave / np.float32(0.13)) ** 2)) + 4 * noise(f.lattice, (30, 20, 20), rng)
     d = outline(f, body.anatomy) * np.float32(body.k)
-    return Layer(d, f.lattice, Ink(FAT_HU, SKIN_HU, SKIN_MM), septa.astype(np.float32))
+    return Layer(d, f.lattice, Ink(FAT_HU, SKIN_HU, SKIN_MM), septa.astype(np.float32), skin=True)

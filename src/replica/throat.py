@@ -14,10 +14,10 @@ WALL = Ink(AIR_HU, WALL_HU, 2.6)  # air within a lining of mucosa
 # u; v of the centre, radii in v and w: from the back of the nose to the carina
 AIRWAY = np.array(
     [
-        [30, -33, 6, 9], [22, -31, 10, 12], [12, -26, 8, 12], [2, -22, 4.5, 11], [-8, -20.5, 4.2, 10],
-        [-20, -21, 6, 11], [-34, -22, 7, 12], [-46, -24, 8, 13], [-54, -27, 6.5, 9], [-62, -30, 7.5, 6],
-        [-68, -33, 9, 5], [-72, -34, 9, 3.4], [-78, -34, 8.5, 5.5], [-86, -34, 8.2, 7.2], [-98, -34.5, 8, 8.4],
-        [-130, -36, 8, 8.8], [-165, -39, 8.2, 9], [-240, -46, 8.5, 9.5],
+        [30, -33, 6, 9], [22, -31, 10, 12], [12, -25, 8, 12], [2, -20.5, 4.5, 11], [-8, -18.5, 4.2, 10],
+        [-20, -18.5, 6, 11], [-34, -18.5, 7, 12], [-46, -20, 8, 13], [-54, -23, 6.5, 9], [-62, -26, 7.5, 6],
+        [-68, -29, 9, 5], [-72, -29.5, 9, 3.4], [-78, -29, 8.5, 5.5], [-86, -28.5, 8.2, 7.2],
+        [-98, -29, 8, 8.4], [-130, -31, 8, 8.8], [-165, -36, 8.2, 9], [-240, -45, 8.5, 9.5],
     ]
 )  # fmt: skip
 
@@ -38,16 +38,16 @@ def airway(anatomy: Anatomy) -> Iterator[Form]:
     flesh, lower = anatomy.flesh, anatomy.flesh.throat_mm
     rows = airway_rows(anatomy)
     for side in (-1, 1):
-        nodes = mirror([(-45 - lower, -35, 6, 3.4), (-52 - lower, -37, 5, 3.0)], side)
+        nodes = mirror([(-45 - lower, -32, 6, 3.4), (-52 - lower, -34, 5, 3.0)], side)
         yield rod(nodes, WALL, step_mm=FINE_MM)
-        nodes = mirror([(-56 - lower, -25, 11, 2.6), (-72 - lower, -26, 12, 1.6)], side)
+        nodes = mirror([(-56 - lower, -21, 11, 2.6), (-72 - lower, -22, 12, 1.6)], side)
         yield rod(nodes, WALL, tall=1.0, step_mm=FINE_MM)
     yield tube(rows, WALL, FINE_MM)
-    yield rod([(20, -50, 0, 8), (19, -31, 0, 8)], Ink(AIR_HU), step_mm=FINE_MM)  # the nose opens into it
+    yield rod([(24, -52, 0, 9), (21, -32, 0, 9.5)], Ink(AIR_HU), step_mm=FINE_MM)  # the nose opens into it
     yield _epiglottis(lower, flesh.airway)
     for side in (-1, 1):
         # the vocal and the vestibular folds stand out into the air
-        fold = mirror([(-66 - lower, -28, 8, 1.3), (-66 - lower, -42, 4, 1.3)], side)
+        fold = mirror([(-66 - lower, -24, 8, 1.3), (-66 - lower, -38, 4, 1.3)], side)
         yield rod(fold, Ink(WALL_HU), step_mm=FINER_MM)
 
 
@@ -56,11 +56,11 @@ def _epiglottis(lower: float, wide: float) -> Form:
 
     def distance(f: Frame) -> np.ndarray:
         rise = f.u + 62 + lower  # 0 at its stem, 24 at its tip
-        sheet = f.v + 36 - np.float32(0.42) * rise + np.float32(0.03) * f.w**2 - 0.004 * rise**2
+        sheet = f.v + 33 - np.float32(0.42) * rise + np.float32(0.03) * f.w**2 - 0.004 * rise**2
         half = np.clip(2.5 + 0.42 * rise, 1, 9.5 * wide)
         return np.maximum(np.maximum(np.abs(sheet) - 1.1, np.abs(f.w) - half), np.abs(rise - 12) - 12)
 
-    return Form((-64 - lower, -42, -13), (-36 - lower, -18, 13), distance, Ink(62.0), FINER_MM)
+    return Form((-64 - lower, -40, -13), (-36 - lower, -14, 13), distance, Ink(62.0), FINER_MM)
 
 
 def cartilages(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Form]:
@@ -87,25 +87,25 @@ def _shield(side: int, lower: float, extent: tuple[float, float, float], ink: In
 
     def distance(f: Frame) -> np.ndarray:
         w = side * f.w
-        along = np.clip((f.v + 52) / 27, 0, 1)
+        along = np.clip((f.v + 49) / 27, 0, 1)
         plate = np.abs(w - back * along**0.7) * np.float32(0.85) - 1.5
         upper = f.u - (top - lower) - 9 * np.clip(along - 0.85, 0, 1) * 6 + 5 * np.clip(0.3 - along, 0, 1) * 3
         lower_edge = (low - lower) - f.u + 3 * along - 8 * np.clip(along - 0.9, 0, 1) * 6
-        ends = np.maximum(-52 - f.v, f.v + 25)
+        ends = np.maximum(-49 - f.v, f.v + 22)
         return np.maximum(np.maximum(plate, ends), np.maximum(upper, lower_edge))
 
     box = sorted((-2.0 * side, 27.0 * side))
-    return Form((-98 - lower, -55, box[0]), (-45 - lower, -22, box[1]), distance, ink, FINER_MM)
+    return Form((-98 - lower, -53, box[0]), (-45 - lower, -18, box[1]), distance, ink, FINER_MM)
 
 
 def _cricoid(rows: np.ndarray, lower: float, ink: Ink) -> Form:
     def distance(f: Frame) -> np.ndarray:
-        r = np.sqrt(((f.v + 34) / 1.05) ** 2 + (f.w - 0.5) ** 2)
-        behind = np.clip((f.v + 34) / 10, -1, 1)
+        r = np.sqrt(((f.v + 29.5) / 1.05) ** 2 + (f.w - 0.5) ** 2)
+        behind = np.clip((f.v + 29.5) / 10, -1, 1)
         tall = np.abs(f.u + 87 + lower - 3.5 * (behind + 1)) - (3.0 + 3.6 * np.clip(behind + 0.4, 0, 1.4))
         return np.maximum(np.abs(r - 11.2) - 1.8, tall)
 
-    return Form((-96 - lower, -50, -15), (-70 - lower, -18, 16), distance, ink, FINER_MM)
+    return Form((-96 - lower, -46, -15), (-70 - lower, -13, 16), distance, ink, FINER_MM)
 
 
 def _rings(rows: np.ndarray, lower: float, ink: Ink) -> Form:
@@ -121,22 +121,22 @@ def _rings(rows: np.ndarray, lower: float, ink: Ink) -> Form:
         wall = np.abs(r - 1) * 10 - 1.0 - 0.35 * np.cos(f.u * np.float32(2 * np.pi / 4.4))
         return np.maximum(np.maximum(wall, f.v - v - 0.6 * rv), f.u + 95 + lower)
 
-    return Form((-240, -62, -16), (-94 - lower, -20, 20), distance, ink, FINE_MM)
+    return Form((-240, -62, -16), (-94 - lower, -16, 20), distance, ink, FINE_MM)
 
 
 def gullet_and_glands(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
     """Gullet with a bubble of air, thyroid, parotid and submandibular glands, lymph nodes."""
     flesh = anatomy.flesh
     lower = flesh.throat_mm
-    gullet = [(-86, -20, 1, 4, 8), (-105, -19, 3, 5, 7.5), (-140, -21, 5, 5, 7.5), (-240, -26, 6, 6, 8)]
+    gullet = [(-86, -16, 1, 3, 8), (-105, -15.5, 3, 4, 7.5), (-140, -18, 5, 5, 7.5), (-240, -26, 6, 6, 8)]
     yield tube(np.array(gullet) - [lower, 0, 0, 0, 0], Ink(42.0))
     for _ in range(int(rng.integers(0, 4))):
-        at = (rng.uniform(-190, -95), -20 + rng.normal(0, 0.5), 3.5 + rng.normal(0, 1.5))
+        at = (rng.uniform(-190, -95), -16 + rng.normal(0, 0.5), 3.5 + rng.normal(0, 1.5))
         yield egg(at, (rng.uniform(3, 12), rng.uniform(0.8, 2.4), rng.uniform(1, 3.2)), Ink(AIR_HU), FINER_MM)
     bright = flesh.thyroid_hu + (70 if flesh.contrast_hu else 0)
     for side in (-1, 1):
         thick, length = rng.uniform(0.75, 1.25), rng.uniform(0.8, 1.2)
-        lobe = [(-76, -31, 17, 3), (-92, -30, 18, 7 * thick), (-104, -29, 18, 8 * thick), (-116, -29, 17, 4)]
+        lobe = [(-76, -28, 17, 3), (-92, -27, 18, 7 * thick), (-104, -26, 18, 8 * thick), (-116, -26, 17, 4)]
         lobe = mirror(lobe, side) * [1, 1, 1, length] - [lower, 0, 0, 0]
         yield rod(lobe, Ink(bright), tall=3.0)
         if rng.random() < 0.25:
@@ -150,7 +150,9 @@ def gullet_and_glands(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Fo
             u = rng.uniform(-110, -15)
             at = (u, rng.uniform(-22, 4), side * rng.uniform(34, 46))
             yield egg(at, rng.uniform(2, 4.5, 3) * [1.6, 1, 0.8], Ink(NODE_HU))
-    yield rod([(-98 - lower, -44, -14, 3), (-99 - lower, -47, 0, 2.2), (-98 - lower, -44, 14, 3)], Ink(bright), 4.0)
+    yield rod(
+        [(-98 - lower, -38, -14, 3), (-99 - lower, -41, 0, 2.2), (-98 - lower, -38, 14, 3)], Ink(bright), 4.0
+    )
 
 
 def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
@@ -185,7 +187,9 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 def canal(anatomy: Anatomy) -> Iterator[Form]:
     """Epidural fat, the sac of fluid and the cord behind the bodies, the nuchal ligament behind the spines."""
-    rows = np.array([[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]])
+    rows = np.array(
+        [[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]]
+    )
 
     def inner(v: float, w: float, low: float) -> np.ndarray:
         return np.c_[rows, np.full(len(rows), v), np.full(len(rows), w)][int(low) :]
