@@ -11,7 +11,8 @@ import pandas as pd
 from replica.anatomy import make_anatomy
 from replica.cohort import make_cohort
 from replica.dicom import slice_header, write_slice
-from replica.scanner import Protocol, choose_protocol, scan
+from replica.protocol import Protocol, choose_protocol
+from replica.scanner import scan
 from replica.settings import ReplicaSettings
 from replica.study import make_study, study_rng
 

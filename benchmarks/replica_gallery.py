@@ -29,7 +29,7 @@ from cspine import stage, storage  # noqa: E402
 from replica.cohort import LEVELS, SITES, make_cohort  # noqa: E402
 from replica.injuries import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
 from replica.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
-from replica.scanner import Protocol  # noqa: E402
+from replica.protocol import Protocol  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
 from replica.study import Study, make_study, paint, study_rng  # noqa: E402
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from replica.anatomy import NAMES, Anatomy, make_anatomy
-from replica.scanner import Protocol, choose_protocol, scan
+from replica.protocol import Protocol, choose_protocol
+from replica.scanner import scan
 from replica.settings import ReplicaSettings
 from replica.study import Study, study_rng
 

@@ -34,8 +34,8 @@ def line(folder: Path) -> list[list[str]]:
 def run_with_kills(commands: list[list[str]], log: Path, pauses_s: list[float], root: Path = ROOT) -> int:
     """Run commands one after the other from the first; kill everything after each pause and start again.
 
-    What torchrun started may outlive the kill; the next start waits for it. Returns how many kills hit a
-    command that was running.
+    What torchrun started outlives the kill by half a second; the next start waits for it. Returns how many
+    kills hit a command that was running.
     """
     kills = 0
     with log.open("a") as told:

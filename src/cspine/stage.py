@@ -1,6 +1,9 @@
-"""What every script shares: flags from a dataclass, one line a stage, a progress bar, errors as exit code 2."""
+"""What every script shares: flags, one line a stage, a progress bar, exit code 2, companions that end with it."""
 
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -9,6 +12,9 @@ from tqdm import tqdm
 from cspine.errors import InputError
 
 Settings = TypeVar("Settings")
+
+WATCH_S = 0.5
+"""How often a companion process looks whether its parent is still there."""
 
 
 def run(main: Callable[[Settings], None], settings_type: type[Settings]) -> None:
@@ -42,3 +48,14 @@ def say(stage: str, *, read: Any, wrote: Any, **facts: Any) -> None:
 def progress(items: Iterable | None = None, *, unit: str, total: int | None = None, what: str = "") -> tqdm:
     """A progress bar with its rate, on a terminal only (a log stays free of it)."""
     return tqdm(items, total=total, unit=unit, desc=what, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
+
+def end_with(parent: int) -> None:
+    """End this process as soon as its parent, given by its number, is gone, however that went."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

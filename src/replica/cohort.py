@@ -5,6 +5,7 @@ from itertools import count
 import numpy as np
 import pandas as pd
 
+from replica.oddities import choose_oddities
 from replica.patients import draw_patients
 from replica.published import LEVELS, SITES, SPLITS, STUDIES
 from replica.settings import ReplicaSettings
@@ -18,8 +19,8 @@ def make_cohort(settings: ReplicaSettings) -> pd.DataFrame:
     """Draw every patient of the replica.
 
     Returns one row a study: index (its number, which seeds it), StudyInstanceUID, split, site (1-12), sex,
-    age, patient_overall, C1..C7 (0/1), boxed and masked (bool). For the published numbers of studies every
-    count of Tables 1 and 2 is met; other numbers have the same shares, to the patient.
+    age, patient_overall, C1..C7 (0/1), boxed and masked (bool), oddity ("" for most). For the published
+    numbers of studies every count of Tables 1 and 2 is met; other numbers have the same shares, to the patient.
     """
     rng = np.random.default_rng(np.random.SeedSequence([settings.seed, 2**31]))
     wanted = np.array([settings.train, settings.public, settings.private])
@@ -29,6 +30,7 @@ def make_cohort(settings: ReplicaSettings) -> pd.DataFrame:
     cohort.insert(0, "StudyInstanceUID", [f"1.2.826.0.1.3680043.{n}" for n in numbers])
     cohort.insert(0, "index", np.arange(len(cohort)))
     _choose_annotated(cohort, settings, rng)
+    cohort["oddity"] = choose_oddities(cohort, settings)
     return cohort
 
 

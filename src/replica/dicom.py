@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, CTImageStorage
 
-from replica.scanner import JPEG_LOSSLESS, Protocol
+from replica.protocol import Protocol
+from replica.sites import JPEG_LOSSLESS
 
 IMPLEMENTATION = UID("1.2.826.0.1.3680043.8.498.1")
 
@@ -20,7 +21,8 @@ def slice_header(uid: str, protocol: Protocol) -> Dataset:
     ds.PatientName = ds.PatientID = uid.rsplit(".", 1)[-1]
     ds.SliceThickness = f"{protocol.thickness_mm:.6g}"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = uid, f"{uid}.1"
-    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    row, column = protocol.row_and_column()
+    ds.ImageOrientationPatient = [f"{cosine:.8g}" for cosine in (*row, *column)]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = protocol.grid.shape[1:]
     ds.PixelSpacing = [f"{mm:.6g}" for mm in protocol.grid.spacing_mm[1:]]

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from replica.scanner import Protocol
+from replica.protocol import Protocol
 from replica.study import Study
 
 ROUGH_MM, BUMP_MM = 0.5, 2.5  # how far an edited edge strays, over which length
@@ -75,9 +75,18 @@ def nifti_affine(protocol: Protocol) -> np.ndarray:
 
     DICOM's x and y point left and back, NIfTI's right and front: both change their sign.
     """
-    shape, (dz, dy, dx) = protocol.grid.shape, protocol.grid.spacing_mm
-    x, y, _ = protocol.position_mm(0)
-    z_last = protocol.position_mm(shape[0] - 1)[2]
-    affine = np.diag([-dx, dy, dz, 1.0])
-    affine[:3, 3] = [-x, -(y + dy * (shape[1] - 1)), z_last]
-    return affine
+    grid = protocol.grid
+    (z, y, x), last = grid.origin_mm, (np.array(grid.shape) - 1) * grid.spacing_mm
+    first = (
+        z - last[0],
+        y + last[1],
+        x,
+    )  # of the stored array: the lowest slice, its last row, its first column
+    origin = np.array(protocol.patient_mm(first))
+    affine = np.eye(4)
+    affine[:3, 3] = origin
+    for column, (dim, sign) in enumerate(((2, 1), (1, -1), (0, 1))):
+        step = np.array(first)
+        step[dim] += sign * grid.spacing_mm[dim]
+        affine[:3, column] = np.array(protocol.patient_mm(tuple(step))) - origin
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

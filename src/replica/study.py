@@ -11,10 +11,13 @@ from replica.cohort import LEVELS
 from replica.injuries import Injury, draw_injuries
 from replica.lookalikes import Lookalike
 from replica.neck import make_layers
-from replica.scanner import Protocol, choose_protocol
+from replica.oddities import Oddity, make_odd
+from replica.protocol import Protocol, choose_protocol
 from replica.settings import ReplicaSettings
 from replica.texture import lookup, make_texture
 from replica.tissue import paint_slices
+
+ODD_PURPOSE = 5  # of `study_rng`, for what makes a study odd
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Study:
     labels: np.ndarray  # (z, y, x) uint8: 1-7 C1-C7, 8.. thoracic
     wounds: tuple[Wound, ...]
     lookalikes: tuple[Lookalike, ...] = ()
+    unseen: tuple[Injury, ...] = ()  # fractures outside the field of view of an odd study
 
 
 def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.Generator:
@@ -34,10 +38,20 @@ def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.
     return np.random.default_rng(np.random.SeedSequence([settings.seed, index, purpose]))
 
 
+def draw_protocol(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, Protocol]:
+    """The patient of one row of the cohort, and how this patient is scanned; nothing is painted."""
+    index = int(row["index"])
+    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, 0))
+    protocol = choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, index, 1))
+    if row["oddity"]:
+        odd_rng = study_rng(settings, index, ODD_PURPOSE)
+        protocol = make_odd(protocol, Oddity(row["oddity"]), anatomy, settings, odd_rng)
+    return anatomy, protocol
+
+
 def make_study(row: pd.Series, settings: ReplicaSettings) -> Study:
     """Build the study of one row of the cohort."""
-    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, int(row["index"]), 0))
-    protocol = choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, int(row["index"]), 1))
+    anatomy, protocol = draw_protocol(row, settings)
     rng = study_rng(settings, int(row["index"]), 2)
     injuries = draw_injuries([level for level in LEVELS if row[level]], settings.severity, rng)
     return paint(anatomy, protocol, injuries)
@@ -67,7 +81,9 @@ def paint(
         found, marks = paint_bone(canvas, number, injuries.get(name), lookalikes)
         wounds += found
         seen += marks
-    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen))
+    shown = {id(wound.injury) for wound in wounds}
+    unseen = tuple(one for injury in injuries.values() for one in injury.parts if id(one) not in shown)
+    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen)
 
 
 def _marble(canvas: Canvas, k: int) -> None:

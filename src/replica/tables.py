@@ -10,6 +10,7 @@ from replica.cohort import LEVELS
 
 TYPES = (*LEVELS, "patient_overall")
 BOX_COLUMNS = ["StudyInstanceUID", "x", "y", "width", "height", "slice_number"]
+ODD_COLUMNS = ["StudyInstanceUID", "oddity", "detail"]
 PLACE_COLUMNS = ["z_mm", "y_mm", "x_mm"]
 WOUND_COLUMNS = ["StudyInstanceUID", "fracture", "level", "kind", "severity", *PLACE_COLUMNS]
 LOOKALIKE_COLUMNS = ["StudyInstanceUID", "level", "kind", *PLACE_COLUMNS]
@@ -28,6 +29,16 @@ def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
     write_csv(out / "solution.csv", test[["row_id", "fractured", "weight", "Usage"]])
     wounds = [row for record in records for row in record["wounds"]]
     write_csv(out / "truth" / "fractures.csv", pd.DataFrame(wounds, columns=WOUND_COLUMNS))
+    odd = [
+        {
+            "StudyInstanceUID": row["StudyInstanceUID"],
+            "oddity": row["oddity"],
+            "detail": record.get("detail", ""),
+        }
+        for (_, row), record in zip(cohort.iterrows(), records, strict=True)
+        if row["oddity"]
+    ]
+    write_csv(out / "truth" / "oddities.csv", pd.DataFrame(odd, columns=ODD_COLUMNS))
     seen = [row for record in records for row in record["lookalikes"]]
     write_csv(out / "truth" / "lookalikes.csv", pd.DataFrame(seen, columns=LOOKALIKE_COLUMNS))
     worst = pd.DataFrame(wounds, columns=WOUND_COLUMNS).groupby("StudyInstanceUID")["severity"].max()
@@ -66,8 +77,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a temporary one beside it, then a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

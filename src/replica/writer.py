@@ -17,9 +17,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from replica.annotators import draw_boxes
+from replica.census import bytes_needed
 from replica.cohort import make_cohort
 from replica.dicom import slice_header, write_slice
+from replica.disk import check_room, room_in
+from replica.injuries import Injury
 from replica.masks import write_fractures, write_mask
+from replica.oddities import describe
 from replica.scanner import scan
 from replica.settings import ReplicaError, ReplicaSettings
 from replica.study import Study, make_study, study_rng
@@ -32,9 +36,15 @@ def replicate(settings: ReplicaSettings) -> dict:
     """Write a synthetic competition to `settings.out`, or finish one begun with the same settings.
 
     Returns counts: studies, written (in this call), slices, positive, boxes, masks. Raises ReplicaError when
-    the folder holds something else, or a replica of other settings, or another process is writing it.
+    the folder holds something else, or a replica of other settings, or another process is writing it, or the
+    disk has no room; then what is finished stays, and the next call goes on.
     """
     out = Path(settings.out)
+    with room_in(out):
+        return _replicate(out, settings)
+
+
+def _replicate(out: Path, settings: ReplicaSettings) -> dict:
     claim(out, settings)
     with _locked(out):
         cohort = make_cohort(settings)
@@ -109,6 +119,7 @@ def _folders(out: Path, settings: ReplicaSettings) -> None:
 def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> int:
     """Write the studies that have no record yet; returns how many."""
     rows = [row for _, row in cohort.iterrows() if not _record(out, row).exists()]
+    check_room(out, bytes_needed(rows, settings))
     bar = tqdm(
         total=len(cohort), initial=len(cohort) - len(rows), unit="study", disable=not sys.stderr.isatty()
     )
@@ -154,42 +165,64 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
     uid, index = row["StudyInstanceUID"], int(row["index"])
     competition, work = out / "competition", out / WORK / str(row["StudyInstanceUID"])
     images = competition / ("train_images" if row["split"] == "train" else "test_images") / uid
+    temporary = out / WORK / f"{uid}.nii"
     for stale in (work, images):
         shutil.rmtree(stale, ignore_errors=True)
-    work.mkdir(parents=True)
     study = make_study(row, settings)
-    slices = write_series(work, study, uid, settings, index)
-    os.rename(work, images)
     annotator = study_rng(settings, index, 4)
     boxes = draw_boxes(study, uid, annotator) if row["boxed"] else []
-    if row["masked"]:
-        temporary = out / WORK / f"{uid}.nii"
-        write_mask(temporary, study, annotator)
-        os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
-    if study.wounds:
-        temporary = out / WORK / f"{uid}.nii.gz"
-        write_fractures(temporary, study)
-        os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
-    truth = {"wounds": _wounds(study, uid), "lookalikes": _lookalikes(study, uid)}
-    write_json(_record(out, row), {"slices": slices, "boxes": boxes, **truth})
+    try:
+        work.mkdir(parents=True)
+        slices = write_series(work, study, uid, settings, index)
+        os.rename(work, images)
+        if row["masked"]:
+            write_mask(temporary, study, annotator)
+            os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
+        if study.wounds:
+            write_fractures(temporary, study)
+            os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
+        truth = {"wounds": _wounds(study, uid), "lookalikes": _lookalikes(study, uid)}
+        record = {"slices": slices, "boxes": boxes, **truth}
+        if row["oddity"]:
+            record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
+        write_json(_record(out, row), record)
+    finally:  # halves would take the room that finished studies need
+        shutil.rmtree(work, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings, index: int) -> int:
-    """Scan and write every slice; returns how many."""
-    header, numbers = slice_header(uid, study.protocol), study.protocol.file_numbers()
-    stored = scan(study.hu, study.protocol, study.anatomy, study_rng(settings, index, 3))
-    for k, image in enumerate(stored):
-        write_slice(folder, header, study.protocol, k, int(numbers[k]), image)
-    return len(numbers)
+    """Scan and write every slice, stack after stack; returns how many."""
+    protocol, rng = study.protocol, study_rng(settings, index, 3)
+    header, numbers = slice_header(uid, protocol), protocol.file_numbers()
+    for stack in range(protocol.stacks):
+        for k, image in enumerate(scan(study.hu, protocol, study.anatomy, rng)):
+            write_slice(folder, header, protocol, k, int(numbers[k]) + stack * len(numbers), image)
+    return protocol.stacks * len(numbers)
 
 
 def _wounds(study: Study, uid: str) -> list[dict]:
-    """Rows of truth/fractures.csv; `fracture` is the number in the study's mask of fractures."""
-    return [
-        {"StudyInstanceUID": uid, "fracture": number, "level": wound.injury.level, "kind": wound.injury.kind,
-         "severity": round(wound.injury.severity, 4), **_millimetres(study, wound.centre_mm)}
+    """Rows of truth/fractures.csv; `fracture` is the number in the study's mask of fractures.
+
+    Those outside the view come last, without a place and a number in no mask.
+    """
+    shown = [
+        _injury(uid, number, wound.injury) | _millimetres(study, wound.centre_mm)
         for number, wound in enumerate(study.wounds, start=1)
-    ]  # fmt: skip
+    ]
+    hidden = [_injury(uid, n, injury) for n, injury in enumerate(study.unseen, start=len(shown) + 1)]
+    return shown + hidden
+
+
+def _injury(uid: str, number: int, injury: Injury) -> dict:
+    severity = round(injury.severity, 4)
+    return {
+        "StudyInstanceUID": uid,
+        "fracture": number,
+        "level": injury.level,
+        "kind": injury.kind,
+        "severity": severity,
+    }
 
 
 def _lookalikes(study: Study, uid: str) -> list[dict]:
@@ -202,8 +235,8 @@ def _lookalikes(study: Study, uid: str) -> list[dict]:
 
 def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[str, float]:
     """A place of the grid in the scanner's millimetres."""
-    offset = study.protocol.offset_mm
-    return {f"{axis}_mm": round(c + o, 2) for axis, c, o in zip("zyx", centre_mm, offset, strict=True)}
+    place = study.protocol.patient_mm(centre_mm)
+    return {f"{axis}_mm": round(float(mm), 2) for axis, mm in zip("xyz", place, strict=True)}
 
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:

@@ -15,8 +15,9 @@ from replica.annotators import draw_boxes
 from replica.dicom import slice_header, write_slice
 from replica.injuries import draw_injury
 from replica.masks import write_fractures, write_mask
-from replica.scanner import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS, choose_protocol
+from replica.protocol import choose_protocol
 from replica.settings import ReplicaSettings
+from replica.sites import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS
 from replica.study import Study, paint
 from replica.writer import write_series
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,31 @@ def test_without_torchrun_one_process_stands_alone(monkeypatch):
     with joined() as place:
         assert (place.rank, place.ranks, place.leads) == (0, 1, True)
     assert not torch.distributed.is_initialized()
+
+
+def test_what_torchrun_started_ends_with_it(tmp_path):
+    script = tmp_path / "forever.py"
+    script.write_text(
+        "import os, sys, time\nfrom cspine.training.distributed import joined\n"
+        "with joined():\n    open(sys.argv[1], 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
+    environment = {**os.environ, "PYTHONPATH": str(SRC), "CUDA_VISIBLE_DEVICES": ""}
+    started = subprocess.Popen([*command, str(script), str(tmp_path / "pid")], env=environment)
+    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    assert child.exists() and started.poll() is None
+    started.kill()
+    started.wait()
+    wait_for(lambda: not child.exists())
+
+
+def wait_for(condition, limit_s: float = 60.0) -> None:
+    """Return as soon as the condition holds; fail if it does not within the limit."""
+    ends = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < ends, "still waiting"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

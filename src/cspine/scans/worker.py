@@ -1,8 +1,6 @@
 """What runs inside a worker process: one call at a time, and an end when the parent ends."""
 
 import faulthandler
-import os
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -10,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cspine.errors import InputError
+from cspine.stage import end_with
 
-WATCH_S = 0.5
-"""How often a worker looks whether its parent is still there."""
 GRACE_S = 30.0
 """After the time-out and this, a worker that nobody stopped ends itself."""
 
@@ -37,7 +34,7 @@ def start_worker(parent: int) -> None:
     import cv2  # not in the parent, which may never need it
 
     cv2.setNumThreads(1)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    end_with(parent)
 
 
 def _words(error: BaseException) -> str:
@@ -47,10 +44,3 @@ def _words(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
-
-
-def _watch(parent: int) -> None:
-    """End this process as soon as its parent is another one."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_S)
-    os._exit(1)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
+from cspine import stage
+
 
 @dataclass(frozen=True)
 class Place:
@@ -44,6 +46,8 @@ class Place:
 @contextmanager
 def joined() -> Iterator[Place]:
     """Join the processes that torchrun started, or stand alone."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a killed torchrun leaves its processes behind
+        stage.end_with(os.getppid())
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
