@@ -11,14 +11,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pydicom.uid import JPEGLosslessSV1
-from replica_views import build
 
 from cspine.competition.labels import PUBLISHED
 from replica.annotators import draw_boxes
 from replica.cohort import make_cohort
 from replica.masks import write_fractures, write_mask
 from replica.settings import ReplicaSettings
-from replica.study import make_study, study_rng
+from replica.study import draw_protocol, make_study, study_rng
 from replica.writer import write_series
 
 GOAL_S, GOAL_GB, GOAL_TABLES_S, GOAL_SMALL_S = 25.0, 2.0, 10.0, 0.9
@@ -93,9 +92,10 @@ def write_study(folder: Path, seed: int, size: float) -> Spent:
     """Write the patient whose series is nearest to `SLICES`."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     settings = ReplicaSettings(out=folder, seed=seed, size=size)
-    patients = [row for _, row in make_cohort(settings).head(200).iterrows() if row["patient_overall"]]
+    cohort = make_cohort(settings).head(200)
+    patients = [row for _, row in cohort.iterrows() if row["patient_overall"] and not row["oddity"]]
     whole = replace(settings, size=1.0)
-    row = min(patients, key=lambda row: abs(build(row, whole)[1].grid.shape[0] - SLICES))
+    row = min(patients, key=lambda row: abs(draw_protocol(row, whole)[1].grid.shape[0] - SLICES))
     uid, index = row["StudyInstanceUID"], int(row["index"])
     started, cpu = time.perf_counter(), time.process_time()
     study = make_study(row, settings)
