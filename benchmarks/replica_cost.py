@@ -1,6 +1,7 @@
 """What a replica costs: seconds and memory of one large study, and seconds of the tables of a whole competition."""
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -10,14 +11,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pydicom.uid import JPEGLosslessSV1
-from replica_views import build
 
 from cspine.competition.labels import PUBLISHED
 from replica.annotators import draw_boxes
 from replica.cohort import make_cohort
 from replica.masks import write_fractures, write_mask
 from replica.settings import ReplicaSettings
-from replica.study import make_study, study_rng
+from replica.study import draw_protocol, make_study, study_rng
 from replica.writer import write_series
 
 GOAL_S, GOAL_GB, GOAL_TABLES_S, GOAL_SMALL_S = 25.0, 2.0, 10.0, 0.9
@@ -38,53 +38,66 @@ class Wanted:
     """Of the tables."""
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What one round took."""
+
+    cpu_s: float
+    clock_s: float
+    peak_gb: float = 0.0
+    slices: int = 0
+
+
 def cost(wanted: Wanted) -> list[str]:
     """The section of the report, line by line: medians of all rounds."""
-    large = [measure_study(wanted, wanted.size, wanted.work / f"large{i}") for i in range(wanted.rounds)]
-    small = [
-        measure_study(wanted, min(SMALL, wanted.size), wanted.work / f"small{i}")
-        for i in range(wanted.rounds)
-    ]
-    tables_s = statistics.median(
-        measure_tables(wanted, wanted.work / f"tables{i}") for i in range(wanted.rounds)
-    )
+    rounds = range(wanted.rounds)
+    large = [measure_study(wanted, wanted.size, wanted.work / f"large{i}") for i in rounds]
+    small = [measure_study(wanted, min(SMALL, wanted.size), wanted.work / f"small{i}") for i in rounds]
+    tables = [measure_tables(wanted, wanted.work / f"tables{i}") for i in rounds]
     side = ReplicaSettings(out=wanted.work, size=wanted.size).matrix
-    lines = [
+    what = f"study of {large[0].slices} slices {side} x {side}, JPEG Lossless"
+    peak_gb = max(spent.peak_gb for spent in large)
+    return [
         f"Median of {wanted.rounds} rounds, each in a process of its own on one core; a study is painted, scanned, "
-        "encoded and written with its boxes and its mask. Memory is the process's peak.",
+        "encoded and written with its boxes and masks. Memory is the process's peak. On a busy machine the clock shows "
+        "more than the processor spent.",
         "",
-        "| what | measured | goal | met |",
-        "|---|---|---|---|",
+        "| what | measured | by the clock | goal | met |",
+        "|---|---|---|---|---|",
+        _row(what, large, GOAL_S),
+        _row(f"the same at size {SMALL:g}", small, GOAL_SMALL_S),
+        _row(f"`--labels-only`, {wanted.studies:,} patients", tables, GOAL_TABLES_S),
+        f"| memory of the first | {peak_gb:.2f} GB |  | {GOAL_GB:g} GB | {_met(peak_gb, GOAL_GB)} |",
     ]
-    what = f"study of {large[0][2]} slices {side} x {side}, JPEG Lossless"
-    lines.append(_row(f"{what}, seconds", statistics.median(s for s, _, _ in large), GOAL_S))
-    lines.append(_row(f"{what}, GB", max(gb for _, gb, _ in large), GOAL_GB))
-    lines.append(
-        _row(f"the same at size {SMALL:g}, seconds", statistics.median(s for s, _, _ in small), GOAL_SMALL_S)
-    )
-    return [*lines, _row(f"`--labels-only`, {wanted.studies:,} patients, seconds", tables_s, GOAL_TABLES_S)]
 
 
-def _row(what: str, measured: float, goal: float) -> str:
-    return f"| {what} | {measured:.2f} | {goal:g} | {'yes' if measured <= goal else '**no**'} |"
+def _row(what: str, spent: list[Spent], goal_s: float) -> str:
+    cpu_s = statistics.median(one.cpu_s for one in spent)
+    clock_s = statistics.median(one.clock_s for one in spent)
+    return f"| {what} | {cpu_s:.2f} s | {clock_s:.2f} s | {goal_s:g} s | {_met(cpu_s, goal_s)} |"
 
 
-def measure_study(wanted: Wanted, size: float, folder: Path) -> tuple[float, float, int]:
-    """Write one study in a new process on one core; seconds, peak memory in GB, slices."""
+def _met(measured: float, goal: float) -> str:
+    return "yes" if measured <= goal else "**no**"
+
+
+def measure_study(wanted: Wanted, size: float, folder: Path) -> Spent:
+    """Write one study in a new process on one core."""
     folder.mkdir(parents=True)
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(write_study, (folder, wanted.seed, size))
 
 
-def write_study(folder: Path, seed: int, size: float) -> tuple[float, float, int]:
-    """Write the patient whose series is nearest to `SLICES`; seconds, the process's peak in GB, slices."""
+def write_study(folder: Path, seed: int, size: float) -> Spent:
+    """Write the patient whose series is nearest to `SLICES`."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     settings = ReplicaSettings(out=folder, seed=seed, size=size)
-    patients = [row for _, row in make_cohort(settings).head(200).iterrows() if row["patient_overall"]]
+    cohort = make_cohort(settings).head(200)
+    patients = [row for _, row in cohort.iterrows() if row["patient_overall"] and not row["oddity"]]
     whole = replace(settings, size=1.0)
-    row = min(patients, key=lambda row: abs(build(row, whole)[1].grid.shape[0] - SLICES))
+    row = min(patients, key=lambda row: abs(draw_protocol(row, whole)[1].grid.shape[0] - SLICES))
     uid, index = row["StudyInstanceUID"], int(row["index"])
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     study = make_study(row, settings)
     study = replace(study, protocol=replace(study.protocol, syntax=str(JPEGLosslessSV1)))
     slices = write_series(folder, study, uid, settings, index)
@@ -92,7 +105,7 @@ def write_study(folder: Path, seed: int, size: float) -> tuple[float, float, int
     draw_boxes(study, uid, annotator)
     write_mask(folder / f"{uid}.nii", study, annotator)
     write_fractures(folder / f"{uid}.nii.gz", study)
-    return time.perf_counter() - started, peak_gb(), slices
+    return Spent(time.process_time() - cpu, time.perf_counter() - started, peak_gb(), slices)
 
 
 def peak_gb() -> float:
@@ -103,10 +116,11 @@ def peak_gb() -> float:
     return int(line.split()[1]) * 1024 / 1e9
 
 
-def measure_tables(wanted: Wanted, folder: Path) -> float:
-    """Seconds of the command that writes all tables and no image, its start included."""
+def measure_tables(wanted: Wanted, folder: Path) -> Spent:
+    """Run the command that writes all tables and no image, its start included."""
     train = max(1, wanted.studies - PUBLISHED["public"].studies - PUBLISHED["private"].studies)
     flags = ["--labels-only", "--seed", str(wanted.seed), "--out", str(folder), "--train", str(train)]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, str(SCRIPT), *flags], check=True, capture_output=True)
-    return time.perf_counter() - started
+    clock_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Spent(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, clock_s)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cspine.competition import scoring
@@ -123,8 +124,9 @@ def train_folds(
 
 
 def read_severity(path: Path) -> pd.Series:
-    """Severity of the worst fracture of each broken level, indexed by study and level."""
-    return pd.read_csv(path, dtype={UID_COLUMN: str}).groupby([UID_COLUMN, "level"])["severity"].max()
+    """Severity of the worst fracture in view of each broken level, indexed by study and level."""
+    fractures = pd.read_csv(path, dtype={UID_COLUMN: str}).dropna(subset="z_mm")
+    return fractures.groupby([UID_COLUMN, "level"])["severity"].max()
 
 
 def score_lines(judged: Judged) -> list[str]:
@@ -155,8 +157,8 @@ def severity_lines(judged: Judged, severity: pd.Series) -> list[str]:
         "|---|---|---|---|---|",
     ]
     means = []
-    order = np.argsort(known.to_numpy(), kind="stable")
-    for part in np.array_split(order[: known.notna().sum()], QUARTERS):
+    order = np.argsort(known.to_numpy(), kind="stable")[: known.notna().sum()]
+    for part in np.array_split(order, QUARTERS):
         these, how = broken.to_numpy()[part], known.to_numpy()[part]
         loss = -np.log(these)
         means.append(float(loss.mean()))
@@ -167,7 +169,12 @@ def severity_lines(judged: Judged, severity: pd.Series) -> list[str]:
         )
     falls = all(later < earlier for earlier, later in zip(means, means[1:], strict=False))
     unknown = int(known.isna().sum())
-    lines += ["", f"The mean loss falls with every quarter of severity: {'yes' if falls else '**no**'}."]
+    rank = spearmanr(known.to_numpy()[order], -np.log(broken.to_numpy()[order]))
+    lines += [
+        "",
+        f"Spearman's rank correlation of severity and loss {rank.statistic:.2f} (p = {rank.pvalue:.2g}).",
+        f"The mean loss falls with every quarter of severity: {'yes' if falls else '**no**'}.",
+    ]
     return lines + (
         [f"{unknown} broken levels have no fracture in the picture and are left out."] if unknown else []
     )

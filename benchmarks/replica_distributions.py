@@ -12,7 +12,6 @@ import pandas as pd
 import replica_facts as real
 from replica_compare import line, quantile_lines, share_line, table
 from replica_headers import SYNTAX_NAMES, Series, as_drawn, as_written
-from replica_views import build
 
 from cspine import stage
 from cspine.competition.labels import LEVELS, OVERALL, PUBLISHED
@@ -20,7 +19,7 @@ from cspine.scans.masks import HEIGHTS_MM, remove_strays
 from replica.annotators import draw_boxes
 from replica.cohort import make_cohort
 from replica.settings import ReplicaSettings
-from replica.study import make_study, study_rng
+from replica.study import draw_protocol, make_study, study_rng
 from replica.writer import replicate
 
 PURPOSE_BOXES = 4  # of random draws; see `study_rng`
@@ -86,7 +85,7 @@ def draw(settings: ReplicaSettings, wanted: Wanted) -> tuple[list[Series], list[
 
 def draw_series(row: pd.Series, settings: ReplicaSettings) -> Series:
     """What the files of one study would say, without painting it."""
-    return as_drawn(build(row, settings)[1])
+    return as_drawn(draw_protocol(row, settings)[1])
 
 
 def draw_study_boxes(row: pd.Series, settings: ReplicaSettings) -> tuple[pd.DataFrame, float]:

@@ -31,7 +31,7 @@ from replica.injuries import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
 from replica.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
 from replica.protocol import Protocol  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
-from replica.study import Study, make_study, paint, study_rng  # noqa: E402
+from replica.study import Study, draw_protocol, make_study, paint, study_rng  # noqa: E402
 
 SEVERITIES = (0.25, 0.6, 0.95)
 EXAMPLES = 2  # of each look-alike
@@ -88,6 +88,7 @@ def main(settings: Settings) -> None:
 
 def choose_patients(cohort: pd.DataFrame, count: int) -> list[pd.Series]:
     """Patients from one site after the other; men and women, broken and whole, of all ages."""
+    cohort = cohort[cohort["oddity"] == ""]
     ages = np.random.default_rng(0).permutation(np.linspace(20, 90, count))
     chosen: list[pd.Series] = []
     for i, age in enumerate(ages):
@@ -172,7 +173,7 @@ def show_fracture(
 ) -> tuple[str, list[str], None]:
     """Break one level of a patient, and write the place; returns caption and file names."""
     level, kind, severity = what
-    anatomy, protocol = views.build(row, replica)
+    anatomy, protocol = draw_protocol(row, replica)
     rng = study_rng(replica, int(row["index"]), PURPOSE_GALLERY)
     injury = draw_injury(level, severity, rng, kind)
     study = paint(anatomy, views.around_level(protocol, anatomy, level), {level: injury})
@@ -186,7 +187,7 @@ def show_lookalike(
 ) -> tuple[str, list[str], None]:
     """Give a patient one look-alike, and write the place; returns caption and file names."""
     level, kind = what
-    anatomy, protocol = views.build(row, replica)
+    anatomy, protocol = draw_protocol(row, replica)
     study = paint(anatomy, views.around_level(protocol, anatomy, level), {}, lookalikes={level: (kind,)})
     (found,) = (record for record in study.lookalikes if record.kind == kind)
     name = f"lookalike-{kind}-{level}.png"

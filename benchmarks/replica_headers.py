@@ -48,34 +48,37 @@ class Series:
 
 def as_drawn(protocol: Protocol) -> Series:
     """A series as its protocol has it."""
-    numbers = protocol.file_numbers()
-    z = np.array([protocol.position_mm(k)[2] for k in range(len(numbers))])
-    bits = 16 if protocol.signed else 12
-    return _series(
-        numbers, z, (protocol.thickness_mm, protocol.grid.spacing_mm[1], tuple(protocol.grid.shape[1:])),
-        protocol.syntax, (bits, protocol.signed, protocol.intercept),
-    )  # fmt: skip
+    one_stack = protocol.file_numbers()
+    numbers = np.concatenate([one_stack + stack * len(one_stack) for stack in range(protocol.stacks)])
+    positions = np.array([protocol.position_mm(k) for k in range(len(one_stack))] * protocol.stacks)
+    geometry = (protocol.thickness_mm, protocol.grid.spacing_mm[1], tuple(protocol.grid.shape[1:]))
+    storage = (16 if protocol.signed else 12, protocol.signed, protocol.intercept)
+    place = (numbers, positions, np.cross(*protocol.row_and_column()))
+    return _series(place, geometry, protocol.syntax, storage)
 
 
 def as_written(folder: Path) -> Series:
     """A series as its files have it."""
     heads = {int(path.stem): pydicom.dcmread(path, stop_before_pixels=True) for path in folder.glob("*.dcm")}
-    numbers = np.array(sorted(heads))
-    z = np.array([float(heads[n].ImagePositionPatient[2]) for n in numbers])
-    one = heads[numbers[0]]
+    one = heads[min(heads)]
+    positions = np.array([head.ImagePositionPatient for head in heads.values()], float)
+    turn = np.array(one.ImageOrientationPatient, float)
+    place = (np.array(list(heads)), positions, np.cross(turn[:3], turn[3:]))
     geometry = (float(one.SliceThickness), float(one.PixelSpacing[0]), (int(one.Rows), int(one.Columns)))
     storage = (int(one.BitsStored), bool(one.PixelRepresentation), int(one.RescaleIntercept))
-    return _series(numbers, z, geometry, str(one.file_meta.TransferSyntaxUID), storage)
+    return _series(place, geometry, str(one.file_meta.TransferSyntaxUID), storage)
 
 
-def _series(numbers: np.ndarray, z: np.ndarray, geometry: tuple, syntax: str, storage: tuple) -> Series:
-    order = np.argsort(numbers)
-    steps = np.abs(np.diff(np.sort(z)))
+def _series(place: tuple, geometry: tuple, syntax: str, storage: tuple) -> Series:
+    """place: file numbers (n,), positions (n, 3) x, y, z in mm, and the slices' normal (3,)."""
+    numbers, positions, normal = place
+    up = positions @ normal
+    steps = np.diff(np.unique(np.round(up, 3)))
     step_mm = float(np.median(steps)) if len(steps) else 0.0
     bits, signed, intercept = storage
     return Series(
-        len(numbers), step_mm, float(np.ptp(z)) + step_mm, *geometry,
-        feet_first=bool(z[order[-1]] > z[order[0]]),
+        len(numbers), step_mm, float(np.ptp(up)) + step_mm, *geometry,
+        feet_first=bool(np.all(np.diff(up[numbers.argsort()][:2]) > 0)),
         first_number=int(numbers.min()),
         syntax=SYNTAX_NAMES.get(syntax, syntax),
         stored=f"{bits} bits {'signed' if signed else 'unsigned'}, intercept {intercept}",

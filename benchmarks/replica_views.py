@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import pandas as pd
 
-from replica.anatomy import NAMES, Anatomy, make_anatomy
-from replica.protocol import Protocol, choose_protocol
+from replica.anatomy import NAMES, Anatomy
+from replica.protocol import Protocol
 from replica.scanner import scan
-from replica.settings import ReplicaSettings
-from replica.study import Study, study_rng
+from replica.study import Study
 
 BONE, SOFT = (400, 2000), (50, 400)  # window level and width, HU
 CROP_MM, CROP_PX = 72.0, 288
@@ -20,13 +18,6 @@ OUTLINE = (66, 135, 245)  # blue, green, red as cv2 orders them: orange, which n
 LABEL_PX = 20
 AIR_HU = -300
 AXIAL_LEVELS = ("C1", "C2", "C3", "C5", "C7", "T1")
-
-
-def build(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, Protocol]:
-    """The patient of one row of the cohort and how he is scanned, as `make_study` draws both."""
-    index = int(row["index"])
-    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, 0))
-    return anatomy, choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, index, 1))
 
 
 def around_level(protocol: Protocol, anatomy: Anatomy, level: str) -> Protocol:

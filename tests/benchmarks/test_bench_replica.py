@@ -16,12 +16,12 @@ import replica_difficulty as difficulty
 import replica_shortcut as shortcut
 from replica_distributions import measure_mask
 from replica_headers import as_drawn, as_written
-from replica_views import build
 from sklearn.metrics import roc_auc_score
 
 from replica.cohort import make_cohort
 from replica.settings import ReplicaSettings
-from replica.writer import replicate
+from replica.study import draw_protocol, make_study
+from replica.writer import replicate, write_series
 
 HOUSE = Path(__file__).parents[2]
 
@@ -51,7 +51,8 @@ def test_a_quick_run_writes_every_part_and_leaves_nothing_behind(tmp_path):
     assert re.search(
         r"headers and statistics of the pixels \| \d+ \| 0\.\d+ \| [\d.]+-[\d.]+ \| 0\.45-0\.60", text
     )
-    assert re.search(r"seconds \| [\d.]+ \| 25 \|", text) and re.search(r"GB \| [\d.]+ \| 2 \|", text)
+    assert re.search(r"JPEG Lossless \| [\d.]+ s \| [\d.]+ s \| 25 s \| yes", text)
+    assert re.search(r"\| 0\.\d\d GB \|  \| 2 GB \| yes", text)
     assert list(work.iterdir()) == []
 
 
@@ -91,10 +92,24 @@ def test_headers_on_disk_say_what_was_drawn_until_a_file_is_lost(tmp_path):
     replicate(settings)
     for _, row in make_cohort(settings).iterrows():
         folder = settings.out / "competition" / "train_images" / row["StudyInstanceUID"]
-        drawn = as_drawn(build(row, settings)[1])
+        drawn = as_drawn(draw_protocol(row, settings)[1])
         assert drawn.like(as_written(folder)), drawn.differences(as_written(folder))
         sorted(folder.iterdir())[3].unlink()
         assert "slices" in drawn.differences(as_written(folder))
+
+
+@pytest.mark.parametrize("oddity", ["twice", "oblique", "uneven", "matrix_519"])
+def test_odd_series_are_read_as_they_were_drawn(tmp_path, oddity):
+    settings = ReplicaSettings(out=tmp_path, train=1, public=0, private=0, size=0.125)
+    row = make_cohort(settings).iloc[0].copy()
+    row["oddity"] = oddity
+    write_series(tmp_path, make_study(row, settings), row["StudyInstanceUID"], settings, int(row["index"]))
+    found = as_written(tmp_path)
+    drawn = as_drawn(draw_protocol(row, settings)[1])
+    assert drawn.like(found), drawn.differences(found)
+    row["oddity"] = ""
+    ordinary = as_drawn(draw_protocol(row, settings)[1])
+    assert not ordinary.like(found)
 
 
 def judged(loss_of) -> tuple[difficulty.Judged, pd.Series]:
@@ -145,5 +160,5 @@ def test_ranks_give_the_auc_that_scikit_learn_gives():
 
 def test_a_difference_is_named():
     settings = ReplicaSettings(out=Path(), train=1, public=0, private=0, size=0.125)
-    drawn = as_drawn(build(make_cohort(settings).iloc[0], settings)[1])
+    drawn = as_drawn(draw_protocol(make_cohort(settings).iloc[0], settings)[1])
     assert drawn.differences(replace(drawn, step_mm=drawn.step_mm + 0.1)).startswith("step_mm")

@@ -14,6 +14,7 @@ from replica.cohort import make_cohort
 from replica.injuries import EVERY_KIND
 from replica.lookalikes import EVERY_LOOKALIKE
 from replica.settings import ReplicaSettings
+from replica.study import draw_protocol
 
 HOUSE = Path(__file__).parents[2]
 
@@ -55,7 +56,7 @@ def test_windows_are_those_of_the_reading_room():
 
 def test_a_thin_stack_lies_where_its_slices_lie_in_the_whole_scan():
     settings = ReplicaSettings(out=Path(), train=1, public=0, private=0)
-    anatomy, protocol = views.build(make_cohort(settings).iloc[0], settings)
+    anatomy, protocol = draw_protocol(make_cohort(settings).iloc[0], settings)
     thin = views.around_level(protocol, anatomy, "C4").grid
     whole = protocol.grid
     first = (whole.origin_mm[0] - thin.origin_mm[0]) / whole.spacing_mm[0]
