@@ -10,7 +10,7 @@ from replica.anatomy import NAMES, Anatomy, make_anatomy
 from replica.bones import Canvas, paint_bone
 from replica.injuries import EVERY_KIND, draw_injuries, draw_injury, kinds_at
 from replica.lookalikes import EVERY_LOOKALIKE, LEVELS_OF, draw_kinds
-from replica.scanner import choose_protocol
+from replica.protocol import choose_protocol
 from replica.settings import ReplicaSettings
 from replica.shapes import Grid
 from replica.study import paint

@@ -9,9 +9,10 @@ import pytest
 from scipy import ndimage
 
 from replica.anatomy import Anatomy, make_anatomy
+from replica.artefacts import METAL_HU
 from replica.muscles import muscle_layer
 from replica.neck import make_layers
-from replica.scanner import METAL_HU, choose_protocol
+from replica.protocol import choose_protocol
 from replica.settings import ReplicaSettings
 from replica.shapes import Grid
 from replica.skin import fat_mm, outline, skin_layer
