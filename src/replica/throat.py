@@ -187,7 +187,7 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 
 def canal(anatomy: Anatomy) -> Iterator[Form]:
-    """Epidural fat, the sac of fluid and the cord behind the bodies, the nuchal ligament behind the spines."""
+    """Epidural fat, fluid and cord behind the bodies, the nuchal ligament behind the spines."""
     rows = np.array(
         [[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]]
     )
