@@ -56,7 +56,9 @@ def _base(anatomy: Anatomy, grain: np.ndarray, thick: float) -> Form:
         side = np.abs(f.w)
         cavity = _cavity(f)
         crest = 4.5 * np.exp(-((side / 9) ** 2)) * np.clip((f.v - 40) / 40, 0, 1)
-        depth = thick * (3.9 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * (f.v > 50))
+        depth = thick * (
+            3.9 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * np.clip((f.v - 35) / 30, 0, 1)
+        )
         shell = cavity - depth
         # what lies far before the foramen belongs to throat and face: there the base ends in a slope
         floor = 14 + 0.5 * np.maximum(-f.v - 2, 0) - f.u

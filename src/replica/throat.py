@@ -79,7 +79,7 @@ def cartilages(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) ->
         yield _shield(side, lower, (21 + open_, -57 + 0.4 * top, -82 + 0.4 * low), shield)
     ring = Ink(CARTILAGE_HU - 60 * old, CARTILAGE_HU + 600 * old, 0.9, grain * np.float32(old))
     yield _cricoid(airway_rows(anatomy), lower, ring)
-    yield _rings(airway_rows(anatomy), lower, Ink(110.0 + 160 * old))
+    yield _rings(airway_rows(anatomy), lower, Ink(95.0 + 130 * old))
 
 
 def _shield(side: int, lower: float, extent: tuple[float, float, float], ink: Ink) -> Form:
@@ -119,7 +119,7 @@ def _rings(rows: np.ndarray, lower: float, ink: Ink) -> Form:
         rv = np.interp(f.level, down[:, 0], down[:, 3])[:, None, None].astype(np.float32)
         rw = np.interp(f.level, down[:, 0], down[:, 4])[:, None, None].astype(np.float32)
         r = np.sqrt(((f.v - v) / (rv - 0.4)) ** 2 + ((f.w - w) / (rw - 0.4)) ** 2)
-        wall = np.abs(r - 1) * 10 - 1.0 - 0.35 * np.cos(f.u * np.float32(2 * np.pi / 4.4))
+        wall = np.abs(r - 1) * 10 - 0.6 - 0.4 * np.cos(f.u * np.float32(2 * np.pi / 4.4))
         return np.maximum(np.maximum(wall, f.v - v - 0.6 * rv), f.u + 95 + lower)
 
     return Form((-240, -62, -16), (-94 - lower, -16, 20), distance, ink, FINE_MM)
