@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from replica.anatomy import Anatomy
-from replica.forms import egg, mirror, rod, smooth
+from replica.forms import egg, mirror, rod, smooth, smooth_max
 from replica.head import bone_ink
 from replica.throat import BLOOD_HU
 from replica.tissue import FINE_MM, FINER_MM, Form, Frame, Ink
@@ -14,11 +14,16 @@ LUNG_HU, WALL_HU, VESSEL_HU = -860.0, 48.0, 20.0
 LUNG = ((-212.0, -2.0, 56.0), (84.0, 58.0, 38.0))  # centre and radii of the left apex
 # half ribs from the spine round to the breastbone: u, v, w, radius
 RIBS = (
-    [(-121, 16, 26, 2.6), (-122, 12, 42, 3.2), (-127, -6, 54, 3.2), (-138, -32, 48, 3.0), (-152, -56, 27, 3.2)],
-    [(-141, 22, 28, 2.6), (-142, 22, 50, 3.0), (-150, 6, 76, 3.0), (-166, -28, 76, 2.8), (-184, -60, 44, 2.8)],
-    [(-163, 26, 28, 2.6), (-164, 30, 56, 3.0), (-176, 8, 90, 3.0), (-196, -28, 90, 2.8), (-216, -66, 50, 2.8)],
-    [(-186, 30, 28, 2.6), (-188, 36, 60, 3.0), (-202, 10, 98, 3.0), (-224, -30, 98, 2.8), (-244, -70, 56, 2.8)],
-    [(-208, 34, 28, 2.6), (-211, 40, 64, 3.0), (-226, 10, 104, 3.0), (-248, -30, 104, 2.8)],
+    [(-121, 16, 26, 2.6), (-122, 12, 42, 3.2), (-127, -6, 54, 3.2), (-138, -32, 48, 3.0),
+     (-152, -56, 27, 3.2)],
+    [(-141, 22, 28, 2.6), (-142, 22, 50, 3.0), (-150, 6, 76, 3.0), (-166, -28, 76, 2.8),
+     (-184, -60, 44, 2.8)],
+    [(-163, 26, 28, 2.6), (-164, 30, 56, 3.0), (-176, 8, 90, 3.0), (-196, -28, 90, 2.8),
+     (-216, -66, 50, 2.8)],
+    [(-186, 30, 28, 2.6), (-188, 36, 60, 3.0), (-202, 10, 98, 3.0), (-224, -30, 98, 2.8),
+     (-244, -70, 56, 2.8)],
+    [(-208, 34, 28, 2.6), (-211, 40, 64, 3.0), (-226, 10, 104, 3.0),
+     (-248, -30, 104, 2.8)],
 )  # fmt: skip
 CLAVICLE = [(-147, -64, 12, 7.5), (-144, -66, 28, 5.5), (-140, -60, 58, 4.8), (-130, -40, 98, 5.0),
             (-122, -14, 132, 5.2), (-120, -2, 148, 5.5)]  # fmt: skip
@@ -68,7 +73,7 @@ def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -
     def manubrium(f: Frame) -> np.ndarray:
         half = np.clip(28 - 0.25 * np.maximum(-150 - f.u, 0), 14, 28)
         plate = np.maximum(np.abs(f.v + 64 + 0.25 * (f.u + 150) + 0.004 * f.w**2) - 5.5, np.abs(f.w) - half)
-        return np.maximum(plate, f.u + 149 - 0.01 * f.w**2)
+        return smooth_max(plate, f.u + 148 - 0.01 * f.w**2)
 
     yield Form((-240, -64, -32), (-140, -34, 32), manubrium, ink, FINE_MM)
 

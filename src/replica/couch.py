@@ -88,7 +88,7 @@ def holder_layer(body: Body, skin: Layer, rng: np.random.Generator) -> Iterator[
 
 
 def collar_layers(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
-    """A cervical collar: foam and a plastic shell before and behind, with a chin piece and a hole in front."""
+    """A cervical collar: foam and plastic shells before and behind, with a chin piece and a hole in front."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
     lattice = body.lattice(COARSE_MM, body.box((-150, -135, -125), (24, 105, 125)))
     if lattice is None:

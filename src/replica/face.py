@@ -6,17 +6,18 @@ from dataclasses import replace
 import numpy as np
 
 from replica.anatomy import Anatomy
-from replica.forms import chain, egg, mirror, oval, rod
+from replica.forms import chain, egg, mirror, oval, rod, smooth_max
 from replica.head import bone_ink
 from replica.shapes import smooth_union
 from replica.skin import jaw_frame
 from replica.tissue import AIR_HU, FINE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, trim
 
-DENTINE_HU, ENAMEL_HU, METAL_HU, PULP_HU = 1230.0, 1560.0, 3000.0, 350.0
+DENTINE_HU, ENAMEL_HU, METAL_HU, PULP_HU = 1230.0, 1560.0, 3050.0, 350.0
 MUCOSA_HU, FLUID_HU, WALL_HU = 48.0, 18.0, 620.0
 # half of an arch from the middle: width of a crown, depth of a crown, length of crown and of roots, roots
 TEETH = [(8.0, 6.5, 9, 13, 1), (6.6, 6.2, 9, 13, 1), (7.6, 7.8, 9.5, 16, 1), (7.0, 8.6, 8, 14, 1),
-         (6.9, 8.6, 7.5, 14, 1), (10.2, 10.4, 7, 13, 2), (9.8, 10.2, 6.6, 12, 2), (9.0, 9.6, 6, 10, 2)]  # fmt: skip
+         (6.9, 8.6, 7.5, 14, 1), (10.2, 10.4, 7, 13, 2), (9.8, 10.2, 6.6, 12, 2),
+         (9.0, 9.6, 6, 10, 2)]  # fmt: skip
 # length along an arch, v, w
 ARCH = np.array(
     [[0, -96, 0], [8, -95, 8], [16, -91.5, 15.5], [24, -85, 20.5], [32, -77.5, 24], [40, -69.5, 27],
@@ -166,11 +167,6 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
             yield rod(nodes, Ink(MUCOSA_HU), tall=3.0, step_mm=FINER_MM)
             nodes[:, 3] = 0.8
             yield rod(nodes, Ink(480.0), tall=2.0, step_mm=FINER_MM)
-
-
-def smooth_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The section of two distances with a fillet of six millimetres."""
-    return -smooth_union(-a, -b, np.float32(6))
 
 
 def _along_arch(f: Frame, upper: bool) -> np.ndarray:

@@ -50,7 +50,7 @@ def draw_flesh(sex: str, age: int, wear: float, rng: np.random.Generator) -> Fle
         bulk=float(np.clip((1.06 if man else 0.94) - 0.08 * years + 0.09 * spread[0], 0.75, 1.3)),
         streaks=float(np.clip(0.1 + 0.6 * years**1.5 + 0.15 * spread[1], 0, 1)),
         face_fat=float(np.clip(0.6 * np.exp(0.3 * spread[2]), 0.3, 1.3)),
-        shrug_mm=float(np.clip(16 * spread[3] - 4, -34, 40)),
+        shrug_mm=float(np.clip(15 * spread[3] - 2, -26, 38)),
         gape=float(np.clip(0.06 * abs(spread[4]) + (0.16 if tube else 0.0), 0, 0.33)),
         jaw_wide=float(np.clip((1.02 if man else 0.97) + 0.05 * spread[5], 0.85, 1.15)),
         jaw_long=float(np.clip(1 + 0.05 * spread[6], 0.88, 1.12)),

@@ -89,6 +89,11 @@ def _form(points: np.ndarray, reach: np.ndarray, distance, ink: Ink, step_mm: tu
     return Form(low, high, distance, ink) if step_mm is None else Form(low, high, distance, ink, step_mm)
 
 
+def smooth_max(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The section of two distances with a fillet of six millimetres."""
+    return -smooth_union(-a, -b, np.float32(6))
+
+
 def mirror(nodes: Sequence[Sequence[float]], side: float) -> np.ndarray:
     """Nodes of the left side on the wanted side (w times 1 or -1)."""
     nodes = np.array(nodes, float)

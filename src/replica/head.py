@@ -24,7 +24,9 @@ def skull_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Ite
     """The bones of the skull's base, then the air cells in them, then the brain."""
     anatomy = body.anatomy
     thick = float(np.clip(rng.normal(1, 0.18), 0.75, 1.4))
-    yield from body.cast([_base(anatomy, grain, thick)])
+    base = _base_layer(body, grain, thick)
+    if base is not None:
+        yield base
     yield from body.cast(_processes(anatomy, grain, rng))
     for side in (-1, 1):
         yield from body.cast([_petrous(side, anatomy, grain)])
@@ -48,28 +50,36 @@ def _cavity(f: Frame) -> np.ndarray:
     return np.minimum(np.minimum(hind, middle), foramen)
 
 
-def _base(anatomy: Anatomy, grain: np.ndarray, thick: float) -> Form:
-    """Bone around the cavities: thin over the cerebellum, thick at the inion, a wedge at the clivus."""
+def _base_layer(body: Body, grain: np.ndarray, thick: float) -> Layer | None:
+    """The skull's base with its outer table as the ink's rim and its inner table as a shade."""
+    lattice = body.lattice(FINE_MM, body.box((4, -62, -80), (130, 102, 80)))
+    if lattice is None:
+        return None
+    f = body.frame(lattice)
+    cavity = _cavity(f)
+    ink = bone_ink(body.anatomy, grain, 1.0, 1.5)
+    table = np.clip((2.0 - cavity) / 1.2, 0, 1) * np.float32(ink.rim_hu - ink.hu)
+    d = (_base(f, cavity, thick) * np.float32(body.k)).astype(np.float32)
+    return trim(Layer(d, lattice, ink, table.astype(np.float32), inside=True))
 
-    def distance(f: Frame) -> np.ndarray:
-        outer = oval(f, *OCCIPUT)
-        side = np.abs(f.w)
-        cavity = _cavity(f)
-        crest = 4.5 * np.exp(-((side / 9) ** 2)) * np.clip((f.v - 40) / 40, 0, 1)
-        depth = thick * (3.9 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * (f.v > 50))
-        shell = cavity - depth
-        # what lies far before the foramen belongs to throat and face: there the base ends in a slope
-        floor = 14 + 0.5 * np.maximum(-f.v - 2, 0) - f.u
-        shell = np.maximum(shell, np.where(f.v < 10, floor, np.minimum(floor, -1)))
-        shell = np.maximum(shell, outer - (2.5 + 28 * np.clip((26 - f.v) / 30, 0, 1)))
-        clivus = chain(f, [(17, -7, 0, 4.2), (36, -21, 0, 7), (52, -32, 0, 9)])
-        clivus = np.maximum(clivus, side - 14)
-        shell = smooth_union(shell, clivus, np.float32(3))
-        for w in (-18.5, 18.5):
-            shell = smooth_union(shell, oval(f, (13.5, 3, w), (6.5, 11.5, 6.8)), np.float32(4))
-        return np.maximum(shell, -np.maximum(np.sqrt(((f.v - 14.5) / 1.12) ** 2 + f.w**2) - 14.5, f.u - 26))
 
-    return Form((4, -62, -80), (130, 102, 80), distance, bone_ink(anatomy, grain, 1.0, 1.5), FINE_MM)
+def _base(f: Frame, cavity: np.ndarray, thick: float) -> np.ndarray:
+    """Distance to the bone around the cavities: thin over the cerebellum, thick at inion and clivus."""
+    outer = oval(f, *OCCIPUT)
+    side = np.abs(f.w)
+    crest = 4.5 * np.exp(-((side / 9) ** 2)) * np.clip((f.v - 40) / 40, 0, 1)
+    depth = thick * (3.9 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * np.clip((f.v - 35) / 30, 0, 1))
+    shell = cavity - depth
+    # what lies far before the foramen belongs to throat and face: there the base ends in a slope
+    floor = 14 + 0.5 * np.maximum(-f.v - 2, 0) - f.u
+    shell = np.maximum(shell, np.where(f.v < 10, floor, np.minimum(floor, -1)))
+    shell = np.maximum(shell, outer - (2.5 + 28 * np.clip((26 - f.v) / 30, 0, 1)))
+    clivus = chain(f, [(17, -7, 0, 4.2), (36, -21, 0, 7), (52, -32, 0, 9)])
+    clivus = np.maximum(clivus, side - 14)
+    shell = smooth_union(shell, clivus, np.float32(3))
+    for w in (-18.5, 18.5):
+        shell = smooth_union(shell, oval(f, (13.5, 3, w), (6.5, 11.5, 6.8)), np.float32(4))
+    return np.maximum(shell, -np.maximum(np.sqrt(((f.v - 14.5) / 1.12) ** 2 + f.w**2) - 14.5, f.u - 26))
 
 
 def _processes(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Form]:

@@ -11,13 +11,14 @@ from replica.tissue import AIR_HU, FINE_MM, FINER_MM, Form, Frame, Ink
 BLOOD_HU, CORD_HU, CSF_HU, EPIDURAL_HU, WALL_HU = 45.0, 36.0, 14.0, -55.0, 58.0
 NODE_HU, CALCIUM_HU, CARTILAGE_HU = 48.0, 1000.0, 105.0
 WALL = Ink(AIR_HU, WALL_HU, 2.6)  # air within a lining of mucosa
-# u; v of the centre, radii in v and w: from the back of the nose to the carina
+# u; v of the centre, radii in v and w with the wall of 2.6 mm: from the back of the nose to the carina
 AIRWAY = np.array(
     [
         [30, -33, 6, 9], [22, -31, 10, 12], [12, -25, 8, 12], [2, -20.5, 4.5, 11], [-8, -18.5, 4.2, 10],
-        [-20, -18.5, 6, 11], [-34, -18.5, 7, 12], [-46, -20, 8, 13], [-54, -23, 6.5, 9], [-62, -26, 7.5, 6],
-        [-68, -29, 9, 5], [-72, -29.5, 9, 3.4], [-78, -29, 8.5, 5.5], [-86, -28.5, 8.2, 7.2],
-        [-98, -29, 8, 8.4], [-130, -31, 8, 8.8], [-165, -36, 8.2, 9], [-240, -45, 8.5, 9.5],
+        [-20, -18, 6, 11], [-34, -17.8, 7, 12], [-46, -19.4, 8, 13], [-54, -23, 6.5, 9], [-62, -26, 7.5, 6],
+        [-68, -29, 9.5, 5.6], [-72, -29.5, 10, 4.6], [-78, -29.5, 9.8, 7], [-86, -30, 9.8, 9.2],
+        [-98, -30.5, 9.6, 10.2], [-130, -32.5, 9.6, 10.6], [-165, -37, 9.8, 10.8],
+        [-240, -46, 10.2, 11.2],
     ]
 )  # fmt: skip
 
@@ -78,7 +79,7 @@ def cartilages(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) ->
         yield _shield(side, lower, (21 + open_, -57 + 0.4 * top, -82 + 0.4 * low), shield)
     ring = Ink(CARTILAGE_HU - 60 * old, CARTILAGE_HU + 600 * old, 0.9, grain * np.float32(old))
     yield _cricoid(airway_rows(anatomy), lower, ring)
-    yield _rings(airway_rows(anatomy), lower, Ink(110.0 + 160 * old))
+    yield _rings(airway_rows(anatomy), lower, Ink(95.0 + 130 * old))
 
 
 def _shield(side: int, lower: float, extent: tuple[float, float, float], ink: Ink) -> Form:
@@ -117,8 +118,8 @@ def _rings(rows: np.ndarray, lower: float, ink: Ink) -> Form:
         w = np.interp(f.level, down[:, 0], down[:, 2])[:, None, None].astype(np.float32)
         rv = np.interp(f.level, down[:, 0], down[:, 3])[:, None, None].astype(np.float32)
         rw = np.interp(f.level, down[:, 0], down[:, 4])[:, None, None].astype(np.float32)
-        r = np.sqrt(((f.v - v) / (rv + 1.6)) ** 2 + ((f.w - w) / (rw + 1.6)) ** 2)
-        wall = np.abs(r - 1) * 10 - 1.0 - 0.35 * np.cos(f.u * np.float32(2 * np.pi / 4.4))
+        r = np.sqrt(((f.v - v) / (rv - 0.4)) ** 2 + ((f.w - w) / (rw - 0.4)) ** 2)
+        wall = np.abs(r - 1) * 10 - 0.6 - 0.4 * np.cos(f.u * np.float32(2 * np.pi / 4.4))
         return np.maximum(np.maximum(wall, f.v - v - 0.6 * rv), f.u + 95 + lower)
 
     return Form((-240, -62, -16), (-94 - lower, -16, 20), distance, ink, FINE_MM)
@@ -186,7 +187,7 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 
 def canal(anatomy: Anatomy) -> Iterator[Form]:
-    """Epidural fat, the sac of fluid and the cord behind the bodies, the nuchal ligament behind the spines."""
+    """Epidural fat, fluid and cord behind the bodies, the nuchal ligament behind the spines."""
     rows = np.array(
         [[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]]
     )

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from replica.anatomy import C7, PITCH_MM, Anatomy
+from replica.anatomy import C7, Anatomy
 from replica.shapes import Box, Grid, coverage
 
 COARSE_MM = (4.0, 2.0, 2.0)
 FINE_MM, FINER_MM = (2.5, 1.2, 1.2), (1.5, 0.9, 0.9)
-NECK_MM = float(sum(PITCH_MM[:C7]))  # from C1 to C7 in a standard patient
+NECK_MM = 107.4  # from C1 to C7 in the standard patient
 SWAY_MM, KNOT_MM = 1.1, 24.0
 JOIN = 1.1  # how much larger than both boxes together that of two forms painted as one may be
 AIR_HU = -1000.0

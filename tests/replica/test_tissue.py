@@ -56,7 +56,7 @@ def test_air_runs_from_the_pharynx_to_the_trachea(seed):
     # below the mouth, so that the nostrils don't join it to the room
     first, last = (slice_of(grid, anatomy.poses[i].centre[0]) for i in (1, 7))
     neck, _ = ndimage.label(hu[first : last + 1] < -500)
-    lying_outside = np.unique(neck[:, 0, :])
+    lying_outside = np.unique(np.concatenate([neck[:, [0, -1], :].ravel(), neck[:, :, [0, -1]].ravel()]))
     inner = np.where(np.isin(neck, lying_outside), 0, neck)
     # one piece of air reaches from the dens to T1, and it is black
     both = set(np.unique(inner[0])) & set(np.unique(inner[-1])) - {0}
@@ -68,8 +68,6 @@ def test_air_runs_from_the_pharynx_to_the_trachea(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_skin_encloses_everything(seed):
     anatomy, grid, hu = scene(seed)
-    body = Body(grid, anatomy, np.random.default_rng(0))
-    assert body.whole.u.shape == body.whole.lattice.shape
     seen = 0
     for k in range(12, 60, 6):
         tissue, count = ndimage.label(ndimage.binary_closing(hu[k] > -400, iterations=1))
@@ -112,15 +110,15 @@ def test_muscle_and_fat_keep_their_hounsfield_units(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_left_is_no_mirror_of_right(seed):
     anatomy, grid, hu = scene(seed)
-    body = Body(grid, anatomy, np.random.default_rng(0))
     k = slice_of(grid, float(anatomy.poses[3].centre[0]))
     half = 34
     middle = int(round((float(anatomy.poses[3].centre[2]) - grid.origin_mm[2]) / grid.spacing_mm[2]))
-    left, right = hu[k, :, middle : middle + half], hu[k, :, middle - half + 1 : middle + 1][:, ::-1]
-    tissue = (left > -300) & (right > -300)
-    assert tissue.mean() > 0.2
-    assert (np.abs(left - right)[tissue] > 60).mean() > 0.1
-    assert body.k == anatomy.scale
+    unlike = []
+    for axis in range(middle - 5, middle + 6):  # whichever the axis is
+        left, right = hu[k, :, axis : axis + half], hu[k, :, axis - half + 1 : axis + 1][:, ::-1]
+        tissue = (left > -300) & (right > -300)
+        unlike.append((np.abs(left - right)[tissue] > 60).mean())
+    assert 0.12 < min(unlike) < 0.6  # alike, as both halves of a neck are, and yet not the same
 
 
 def test_two_patients_differ_and_one_stays_the_same():
