@@ -1,5 +1,6 @@
 """One stored slice becomes one Part-10 file with the tags the original has, and without those it lacks."""
 
+import io
 from pathlib import Path
 
 import gdcm
@@ -57,7 +58,9 @@ def write_slice(
     else:
         header.PixelData = np.ascontiguousarray(stored).astype(stored.dtype.newbyteorder("<")).tobytes()
         header["PixelData"].VR = "OW"
-    header.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    file = io.BytesIO()  # pydicom's own errors would hide that a disk is full
+    header.save_as(file, enforce_file_format=True)
+    (folder / f"{number}.dcm").write_bytes(file.getvalue())
 
 
 def jpeg_lossless(stored: np.ndarray) -> bytes:

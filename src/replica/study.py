@@ -81,8 +81,8 @@ def paint(
         found, marks = paint_bone(canvas, number, injuries.get(name), lookalikes)
         wounds += found
         seen += marks
-    shown = {id(wound.injury) for wound in wounds}
-    unseen = tuple(one for injury in injuries.values() for one in injury.parts if id(one) not in shown)
+    shown = [wound.injury for wound in wounds]
+    unseen = tuple(one for injury in injuries.values() for one in injury.parts if one not in shown)
     return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen)
 
 
