@@ -11,7 +11,7 @@ COLLAR_SHARE, CONTRAST_SHARE, HOLDER_SHARE, TUBE_SHARE, WIRES_SHARE, EARRING_SHA
 
 @dataclass(frozen=True)
 class Flesh:
-    """One patient's soft tissue, face and what lies around him on the couch."""
+    """One patient's soft tissue, face and what lies around the patient on the couch."""
 
     bulk: float  # of the muscles, 1 in the middle
     streaks: float  # share of fat in the muscles, 0 .. 1
