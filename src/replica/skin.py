@@ -82,8 +82,8 @@ def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     mid = -21 - 0.5 * flesh.chin_mm
     half = replace(jaw, w=np.abs(jaw.w))
     low = mid - 0.5 * flesh.chin_mm + 5.5
-    chin = [(mid, -90, 0, 15), (low, -92, 0, 14.5), (low, -85, 13, 14), (mid, -76, 21, 13),
-            (mid + 4, -48, 38, 10.5), (-20, -34, 47, 9), (16, -44, 49, 9)]  # fmt: skip
+    chin = [(mid, -90, 0, 15), (low, -92, 0, 14.5), (low, -85, 13, 15), (mid, -76, 21, 15),
+            (mid + 4, -48, 38, 13), (-20, -34, 47, 12), (16, -44, 49, 11)]  # fmt: skip
     chin = np.minimum(
         chain(half, chin), chain(half, [(-18, -88, 0, 18), (-20, -78, 20, 15), (-18, -54, 34, 11)])
     )
