@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from replica.anatomy import make_anatomy
-from replica.cohort import make_cohort
-from replica.dicom import slice_header, write_slice
-from replica.protocol import Protocol, choose_protocol
-from replica.scanner import scan
+from replica.anatomy.build import make_anatomy
+from replica.cohort.studies import make_cohort
+from replica.scanner.protocol import Protocol, choose_protocol
+from replica.scanner.scan import scan
 from replica.settings import ReplicaSettings
 from replica.study import make_study, study_rng
+from replica.writer.dicom import slice_header, write_slice
 
 UID = "1.2.826.0.1.3680043."
 

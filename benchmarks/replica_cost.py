@@ -13,12 +13,12 @@ from pathlib import Path
 from pydicom.uid import JPEGLosslessSV1
 
 from cspine.competition.labels import PUBLISHED
-from replica.annotators import draw_boxes
-from replica.cohort import make_cohort
-from replica.masks import write_fractures, write_mask
+from replica.annotators.boxes import draw_boxes
+from replica.annotators.masks import write_fractures, write_mask
+from replica.cohort.studies import make_cohort
 from replica.settings import ReplicaSettings
 from replica.study import draw_protocol, make_study, study_rng
-from replica.writer import write_series
+from replica.writer.folder import write_series
 
 GOAL_S, GOAL_GB, GOAL_TABLES_S, GOAL_SMALL_S = 25.0, 2.0, 10.0, 0.9
 SLICES, SMALL = 320, 0.3125

@@ -23,7 +23,7 @@ from cspine.training.distributed import joined
 from cspine.training.presets import Preset, preset_named
 from cspine.training.runs import CLASSIFIER, fold_folder
 from replica.settings import ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 FOLDS, SEED, QUARTERS = 2, 2022, 4
 

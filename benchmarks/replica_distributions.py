@@ -16,11 +16,11 @@ from replica_headers import SYNTAX_NAMES, Series, as_drawn, as_written
 from cspine import stage
 from cspine.competition.labels import LEVELS, OVERALL, PUBLISHED
 from cspine.scans.masks import HEIGHTS_MM, remove_strays
-from replica.annotators import draw_boxes
-from replica.cohort import make_cohort
+from replica.annotators.boxes import draw_boxes
+from replica.cohort.studies import make_cohort
 from replica.settings import ReplicaSettings
 from replica.study import draw_protocol, make_study, study_rng
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 PURPOSE_BOXES = 4  # of random draws; see `study_rng`
 DEMO_SIZE = 0.3125

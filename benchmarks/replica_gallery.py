@@ -26,10 +26,10 @@ sys.path.insert(0, str(HOUSE / "src"))
 import replica_views as views  # noqa: E402, I001
 
 from cspine import stage, storage  # noqa: E402
-from replica.cohort import LEVELS, SITES, make_cohort  # noqa: E402
-from replica.injuries import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
-from replica.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
-from replica.protocol import Protocol  # noqa: E402
+from replica.cohort.studies import LEVELS, SITES, make_cohort  # noqa: E402
+from replica.injuries.fractures import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
+from replica.injuries.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
+from replica.scanner.protocol import Protocol  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
 from replica.study import Study, draw_protocol, make_study, paint, study_rng  # noqa: E402
 

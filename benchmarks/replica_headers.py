@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1
 
-from replica.protocol import Protocol
+from replica.scanner.protocol import Protocol
 
 SYNTAX_NAMES = {
     ExplicitVRLittleEndian: "explicit LE",

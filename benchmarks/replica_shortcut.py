@@ -19,7 +19,7 @@ from cspine import stage
 from cspine.competition.labels import OVERALL
 from cspine.competition.tables import UID_COLUMN
 from replica.settings import ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 GOAL = (0.45, 0.60)
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)

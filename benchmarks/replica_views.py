@@ -6,9 +6,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from replica.anatomy import NAMES, Anatomy
-from replica.protocol import Protocol
-from replica.scanner import scan
+from replica.anatomy.build import NAMES, Anatomy
+from replica.scanner.protocol import Protocol
+from replica.scanner.scan import scan
 from replica.study import Study
 
 BONE, SOFT = (400, 2000), (50, 400)  # window level and width, HU

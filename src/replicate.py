@@ -5,7 +5,7 @@ import time
 
 from cspine import stage
 from replica.settings import ReplicaError, ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 
 def main(settings: ReplicaSettings) -> None:

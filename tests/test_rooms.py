@@ -7,6 +7,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 ROOMS = ["competition", "scans", "networks", "training", "inference", "evidence"]
+REPLICA = ["settings", "anatomy", "tissue", "scanner", "cohort", "injuries", "study", "annotators", "writer"]
 HOMES = {
     "pydicom": {"scans", "replica"},
     "dicomsdl": {"scans"},
@@ -41,7 +42,7 @@ def room_of(path: Path) -> str:
     return parts[0] if parts[0] == "replica" else parts[1]
 
 
-LIBRARY = sorted([*SRC.glob("cspine/**/*.py"), *SRC.glob("replica/*.py")])
+LIBRARY = sorted([*SRC.glob("cspine/**/*.py"), *SRC.glob("replica/**/*.py")])
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(SRC)))
@@ -51,6 +52,9 @@ def test_a_room_imports_only_rooms_above_it(path):
         parts = name.split(".")
         if room == "replica":
             assert parts[0] != "cspine", f"the replica shares no code with what reads it: {name}"
+            here = path.relative_to(SRC / "replica").parts[0].removesuffix(".py")
+            if parts[0] == "replica" and here != "__init__":
+                assert REPLICA.index(parts[1]) <= REPLICA.index(here), f"{here} may not import {name}"
         elif parts[0] == "cspine" and len(parts) > 1 and parts[1] in ROOMS:
             assert room in ROOMS, f"the hall imports no room: {name}"
             assert ROOMS.index(parts[1]) <= ROOMS.index(room), f"{room} may not import {name}"
@@ -68,6 +72,7 @@ def test_each_library_has_its_home(path):
 def test_there_is_something_to_hold():
     assert len(LIBRARY) > 25
     assert {room_of(path) for path in LIBRARY} >= {*ROOMS, "replica"}
+    assert {path.stem for path in (SRC / "replica").iterdir() if path.stem[0] != "_"} == {*REPLICA}
 
 
 def test_preparing_needs_no_torch():

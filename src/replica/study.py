@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from replica.anatomy import NAMES, Anatomy, make_anatomy
-from replica.bones import Canvas, Wound, paint_bone, paint_discs
-from replica.cohort import LEVELS
-from replica.injuries import Injury, draw_injuries
-from replica.lookalikes import Lookalike
-from replica.neck import make_layers
-from replica.oddities import Oddity, make_odd
-from replica.protocol import Protocol, choose_protocol
+from replica.anatomy.build import NAMES, Anatomy, make_anatomy
+from replica.anatomy.texture import lookup, make_texture
+from replica.cohort.studies import LEVELS
+from replica.injuries.bones import Canvas, Wound, paint_bone, paint_discs
+from replica.injuries.fractures import Injury, draw_injuries
+from replica.injuries.lookalikes import Lookalike
+from replica.scanner.oddities import Oddity, make_odd
+from replica.scanner.protocol import Protocol, choose_protocol
 from replica.settings import ReplicaSettings
-from replica.texture import lookup, make_texture
-from replica.tissue import paint_slices
+from replica.tissue.layers import make_layers
+from replica.tissue.painter import paint_slices
 
 ODD_PURPOSE = 5  # of `study_rng`, for what makes a study odd
 

@@ -18,10 +18,10 @@ from replica_distributions import measure_mask
 from replica_headers import as_drawn, as_written
 from sklearn.metrics import roc_auc_score
 
-from replica.cohort import make_cohort
+from replica.cohort.studies import make_cohort
 from replica.settings import ReplicaSettings
 from replica.study import draw_protocol, make_study
-from replica.writer import replicate, write_series
+from replica.writer.folder import replicate, write_series
 
 HOUSE = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import replica_views as views
 
-from replica.cohort import make_cohort
-from replica.injuries import EVERY_KIND
-from replica.lookalikes import EVERY_LOOKALIKE
+from replica.cohort.studies import make_cohort
+from replica.injuries.fractures import EVERY_KIND
+from replica.injuries.lookalikes import EVERY_LOOKALIKE
 from replica.settings import ReplicaSettings
 from replica.study import draw_protocol
 

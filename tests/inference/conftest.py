@@ -19,7 +19,7 @@ from cspine.scans.stacks import StackSettings
 from cspine.training.presets import PRESETS
 from cspine.training.runs import CLASSIFIER, LOCATOR, describe, fold_folder
 from replica.settings import ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 FOLDS = {"1.2.1": 0, "1.2.2": 1}
 TINY = replace(

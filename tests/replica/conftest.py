@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from replica.settings import ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 
 def tiny(out: Path, **changes) -> ReplicaSettings:

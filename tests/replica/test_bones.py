@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replica.anatomy import NAMES, Anatomy, make_anatomy
-from replica.bones import Canvas, paint_bone
-from replica.injuries import EVERY_KIND, draw_injuries, draw_injury, kinds_at
-from replica.lookalikes import EVERY_LOOKALIKE, LEVELS_OF, draw_kinds
-from replica.protocol import choose_protocol
+from replica.anatomy.build import NAMES, Anatomy, make_anatomy
+from replica.anatomy.shapes import Grid
+from replica.anatomy.texture import make_texture
+from replica.injuries.bones import Canvas, paint_bone
+from replica.injuries.fractures import EVERY_KIND, draw_injuries, draw_injury, kinds_at
+from replica.injuries.lookalikes import EVERY_LOOKALIKE, LEVELS_OF, draw_kinds
+from replica.scanner.protocol import choose_protocol
 from replica.settings import ReplicaSettings
-from replica.shapes import Grid
 from replica.study import paint
-from replica.texture import make_texture
 
 HEIGHTS_MM = [25.8, 44.7, 26.7, 27.5, 28.4, 29.5, 33.1]  # medians of the 87 masks, C1 to C7
 LEVELS = NAMES[:7]

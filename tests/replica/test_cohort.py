@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from cspine.competition.labels import PUBLISHED
-from replica.cohort import make_cohort
-from replica.published import COMMON, COUNTS, LABELS, LEVELS, PHI, SITES, SPLITS, STUDIES
+from replica.cohort.published import COMMON, COUNTS, LABELS, LEVELS, PHI, SITES, SPLITS, STUDIES
+from replica.cohort.studies import make_cohort
 from replica.settings import ReplicaSettings
 
 TYPES = [*LEVELS, "patient_overall"]

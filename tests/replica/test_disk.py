@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from replica import disk, tables, writer
 from replica.settings import ReplicaError, ReplicaSettings
-from replica.writer import replicate
+from replica.writer import disk, tables
+from replica.writer import folder as writer
+from replica.writer.folder import replicate
 
 SRC = Path(__file__).parents[2] / "src"
 FLAGS = {"train": 5, "public": 1, "private": 1, "size": 0.125, "seed": 3, "mask_share": 0.5}

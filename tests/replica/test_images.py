@@ -10,16 +10,16 @@ import pydicom
 import pytest
 from scipy import ndimage
 
-from replica.anatomy import make_anatomy
-from replica.annotators import draw_boxes
-from replica.dicom import slice_header, write_slice
-from replica.injuries import draw_injury
-from replica.masks import write_fractures, write_mask
-from replica.protocol import choose_protocol
+from replica.anatomy.build import make_anatomy
+from replica.annotators.boxes import draw_boxes
+from replica.annotators.masks import write_fractures, write_mask
+from replica.injuries.fractures import draw_injury
+from replica.scanner.protocol import choose_protocol
+from replica.scanner.sites import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS
 from replica.settings import ReplicaSettings
-from replica.sites import EXPLICIT_LE, IMPLICIT_LE, JPEG_LOSSLESS
 from replica.study import Study, paint
-from replica.writer import write_series
+from replica.writer.dicom import slice_header, write_slice
+from replica.writer.folder import write_series
 
 UID = "1.2.826.0.1.3680043.4711"
 SETTINGS = ReplicaSettings(out=Path("unused"), size=0.25)

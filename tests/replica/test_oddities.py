@@ -8,11 +8,11 @@ import pandas as pd
 import pydicom
 import pytest
 
-from replica.cohort import make_cohort
-from replica.oddities import Oddity, choose_oddities, describe
+from replica.cohort.studies import make_cohort
+from replica.scanner.oddities import Oddity, choose_oddities, describe
 from replica.settings import ReplicaSettings
 from replica.study import Study, make_study
-from replica.writer import replicate, write_series
+from replica.writer.folder import replicate, write_series
 
 SETTINGS = ReplicaSettings(out=Path("unused"), train=40, public=0, private=0, size=0.125, severity=(0.8, 1.0))
 ONCE = {odd.value: 1 for odd in Oddity} | {"matrix_768": 2, "starts_at_2": 9}
@@ -152,7 +152,7 @@ def test_truth_lists_them(tmp_path, monkeypatch):
             "no_neck" if n == broken else "starts_at_2" if n == broken + 1 else "" for n in range(len(cohort))
         ]
 
-    monkeypatch.setattr("replica.cohort.choose_oddities", two)
+    monkeypatch.setattr("replica.cohort.studies.choose_oddities", two)
     out = tmp_path / "out"
     replicate(
         ReplicaSettings(out=out, train=8, public=0, private=0, size=0.125, seed=5, workers=1, box_share=1.0)

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from replica.anatomy import make_anatomy
-from replica.census import census
-from replica.cohort import make_cohort
-from replica.protocol import choose_protocol, column_ends_mm
+from replica.anatomy.build import make_anatomy
+from replica.cohort.studies import make_cohort
+from replica.scanner.protocol import choose_protocol, column_ends_mm
+from replica.scanner.sites import JPEG_LOSSLESS, SITES
 from replica.settings import ReplicaSettings
-from replica.sites import JPEG_LOSSLESS, SITES
+from replica.writer.census import census
 
 SETTINGS = ReplicaSettings(out=Path("unused"), train=1000, public=0, private=0)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replica.anatomy import make_anatomy
-from replica.artefacts import METAL_HU, make_artefacts
-from replica.grain import amplitudes, noise_pairs
-from replica.protocol import Protocol, choose_protocol
-from replica.scanner import scan
+from replica.anatomy.build import make_anatomy
+from replica.anatomy.shapes import Grid
+from replica.scanner.artefacts import METAL_HU, make_artefacts
+from replica.scanner.grain import amplitudes, noise_pairs
+from replica.scanner.protocol import Protocol, choose_protocol
+from replica.scanner.scan import scan
+from replica.scanner.sites import Kernel
 from replica.settings import ReplicaSettings
-from replica.shapes import Grid
-from replica.sites import Kernel
 
 SETTINGS = ReplicaSettings(out=Path("unused"), size=1.0)
 BONE = Kernel(0.57, 2.4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from replica.swaps import settle
+from replica.cohort.swaps import settle
 
 
 def example(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ def test_a_table_that_is_near_enough_is_left_alone():
 
 
 def test_no_way_is_an_error(monkeypatch):
-    monkeypatch.setattr("replica.swaps.STEPS", 50)
+    monkeypatch.setattr("replica.cohort.swaps.STEPS", 50)
     seats, moved, goal = example()
     goal[0, 0] += 1000
     with pytest.raises(RuntimeError, match="no way"):

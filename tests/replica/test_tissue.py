@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from replica.anatomy import Anatomy, make_anatomy
-from replica.artefacts import METAL_HU
-from replica.muscles import muscle_layer
-from replica.neck import make_layers
-from replica.protocol import choose_protocol
+from replica.anatomy.build import Anatomy, make_anatomy
+from replica.anatomy.shapes import Grid
+from replica.anatomy.vertebrae import BODY_MM
+from replica.scanner.artefacts import METAL_HU
+from replica.scanner.protocol import choose_protocol
 from replica.settings import ReplicaSettings
-from replica.shapes import Grid
-from replica.skin import fat_mm, outline, skin_layer
 from replica.study import paint
-from replica.tissue import Body, Ink, Layer, paint_slices, trim
-from replica.vertebrae import BODY_MM
+from replica.tissue.layers import make_layers
+from replica.tissue.muscles import muscle_layer
+from replica.tissue.painter import Body, Ink, Layer, paint_slices, trim
+from replica.tissue.skin import fat_mm, outline, skin_layer
 
 SETTINGS = ReplicaSettings(out=Path("unused"), size=0.25)
 SEEDS = (1, 4, 6)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from replica.settings import ReplicaError, ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 SRC = Path(__file__).parents[2] / "src"
 MANY = {"train": 10, "public": 2, "private": 2, "size": 0.125, "seed": 3, "mask_share": 0.5, "box_share": 1.0}
@@ -41,7 +41,7 @@ def test_killed_half_way_and_started_again_gives_the_same_bytes(one_worker, tmp_
     code = (
         "from pathlib import Path\n"
         "from replica.settings import ReplicaSettings\n"
-        "from replica.writer import replicate\n"
+        "from replica.writer.folder import replicate\n"
         "if __name__ == '__main__':\n"
         f"    replicate(ReplicaSettings(out=Path({str(out)!r}), workers=2, **{MANY!r}))\n"
     )

@@ -13,7 +13,7 @@ from cspine.scans.dicom import read_series
 from cspine.scans.header import read_header
 from cspine.scans.hounsfield import AIR_HU, doubt_of, to_hu
 from replica.settings import ReplicaSettings
-from replica.writer import replicate
+from replica.writer.folder import replicate
 
 
 def hu_of(path):

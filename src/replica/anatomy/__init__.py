@@ -1,0 +1,1 @@
+"""One patient's build, and the vertebrae that follow from it."""

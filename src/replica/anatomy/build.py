@@ -1,0 +1,110 @@
+"""One patient's build: sizes, the curve of the spine, bone density, wear; everything varies continuously."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from replica.anatomy.flesh import Flesh, draw_flesh
+
+NAMES = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4")
+# distance in mm from each level's frame down to the next one's, before the patient's scale
+PITCH_MM = (17.4, 19.0, 16.3, 16.5, 16.9, 17.5, 19.2, 21.0, 22.0, 22.5)
+C7 = NAMES.index("C7")
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A vertebra's frame: centre in mm (z, y, x) and the rows u (up), v (back), w (left) in (z, y, x)."""
+
+    centre: np.ndarray
+    turn: np.ndarray
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The continuous variables of one patient."""
+
+    scale: float  # of the skeleton
+    girth: float  # of the soft tissue
+    fat_mm: float  # subcutaneous layer at the nape
+    wear: float  # 0 young .. 1 worn
+    cancellous_hu: float
+    cortex_hu: float
+    cortex_mm: float
+    disc_share: np.ndarray  # (10,) height left of the disc below each level
+    size: np.ndarray  # (11,) each vertebra's own deviation
+    poses: tuple[Pose, ...]  # C1..T4
+    fillings: int  # metal in the teeth
+    seed: int  # of everything drawn later for this patient's anatomy
+    flesh: Flesh
+
+    def spine_at(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the column runs: y and x in mm of the line through the bodies, at heights z_mm."""
+        centres = np.array([p.centre for p in self.poses])[::-1]
+        return np.interp(z_mm, centres[:, 0], centres[:, 1]), np.interp(z_mm, centres[:, 0], centres[:, 2])
+
+    def level_at(self, z_mm: np.ndarray) -> np.ndarray:
+        """Height as a share of the neck: 0 at C1, 1 at C7, beyond both continued."""
+        top, bottom = self.poses[0].centre[0], self.poses[C7].centre[0]
+        return (top - z_mm) / (top - bottom)
+
+
+def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
+    """Draw one patient: men are larger; the old have thinner bone and narrower discs."""
+    scale = float(np.clip((1.01 if sex == "M" else 0.92) + 0.05 * rng.standard_normal(), 0.82, 1.16))
+    wear = float(np.clip((age - 35) / 50 + 0.18 * rng.standard_normal(), 0, 1.2))
+    disc_share = 1 - np.clip(
+        rng.random(10) * wear * np.array([0, 0.3, 0.5, 0.6, 0.9, 1, 0.6, 0.3, 0.2, 0.2]), 0, 0.75
+    )
+    disc_share[0] = 1
+    size = 1 + 0.02 * rng.standard_normal(len(NAMES))
+    size[2 : C7 + 1] *= np.linspace(0.97, 1.03, 5)
+    return Anatomy(
+        scale=scale,
+        girth=float(np.clip(scale * (1 + 0.08 * rng.standard_normal()), 0.8, 1.3)),
+        fat_mm=float(np.clip(7 * np.exp(0.5 * rng.standard_normal()), 2.5, 22)),
+        wear=wear,
+        cancellous_hu=float(np.clip(330 - 1.6 * (age - 40) + 40 * rng.standard_normal(), 140, 420)),
+        cortex_hu=float(np.clip(1250 - 3 * max(age - 50, 0) + 100 * rng.standard_normal(), 850, 1500)),
+        cortex_mm=float(np.clip(0.95 - 0.005 * max(age - 50, 0) + 0.1 * rng.standard_normal(), 0.55, 1.3)),
+        disc_share=disc_share,
+        size=size,
+        poses=_poses(scale, disc_share, rng),
+        fillings=int(rng.integers(1, 4)) if rng.random() < 0.35 else 0,
+        seed=int(rng.integers(2**31)),
+        flesh=draw_flesh(sex, age, wear, rng),
+    )
+
+
+def _poses(scale: float, disc_share: np.ndarray, rng: np.random.Generator) -> tuple[Pose, ...]:
+    """Stack the frames from C4 up and down along a curve with lordosis, scoliosis, tilt and rotation."""
+    lordosis = rng.normal(24, 9) if rng.random() < 0.8 else rng.normal(-3, 10)
+    slope = np.clip(rng.normal(17, 5) + 0.25 * (lordosis - 20), 2, 35)  # forward lean of C7
+    share = np.clip((C7 - np.arange(len(NAMES))) / 5, -0.2, 1.15)
+    lean = np.deg2rad(slope - lordosis * share)
+    lean[C7 + 1 :] -= np.deg2rad(np.arange(1, 5) * 3.0)
+    roll = np.deg2rad(rng.normal(0, 1.6) + rng.normal(0, 1.8) * np.linspace(-1, 1, len(NAMES)))
+    twist = np.deg2rad(rng.normal(0, 2.2) + rng.normal(0, 2.2) * np.linspace(1, -1, len(NAMES)))
+    twist[0] += np.deg2rad(rng.normal(0, 5))  # the head turns at C1-C2
+    turns = [_turn(*angles) for angles in zip(lean, roll, twist, strict=True)]
+    pitch = scale * np.array(PITCH_MM)
+    pitch[1:] -= scale * 3.6 * (1 - disc_share[1:])
+    centres = [np.zeros(3)]
+    for i, step in enumerate(pitch):
+        up = turns[i][0] + turns[i + 1][0]
+        centres.append(centres[-1] - step * up / np.linalg.norm(up))
+    middle = centres[3] + np.array([0, rng.normal(0, 4), rng.normal(0, 4)])
+    return tuple(Pose(c - middle, t) for c, t in zip(centres, turns, strict=True))
+
+
+def _turn(lean: float, roll: float, twist: float) -> np.ndarray:
+    """Axes u, v, w as rows in (z, y, x): lean tips u forward, roll to the left, twist turns about u."""
+    u = np.array([np.cos(lean) * np.cos(roll), -np.sin(lean), np.sin(roll)])
+    u /= np.linalg.norm(u)
+    w = np.array([0.0, np.sin(twist), np.cos(twist)])
+    w -= u * (u @ w)
+    w /= np.linalg.norm(w)
+    # right-handed in (x, y, z) so that no vertebra is mirrored
+    v = np.cross(w[::-1], u[::-1])[::-1]
+    v = v if v[1] > 0 else -v
+    return np.array([u, v, w])

@@ -1,0 +1,1 @@
+"""What people drew: boxes around fractures, masks of vertebrae."""

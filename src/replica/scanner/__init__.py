@@ -1,0 +1,1 @@
+"""How a site scans and stores: the grid, noise, kernel, artefacts, and the odd studies."""

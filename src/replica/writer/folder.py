@@ -1,0 +1,254 @@
+"""A whole replica on disk: many studies at once, stopped and continued at will, always the same bytes."""
+
+import fcntl
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from replica.annotators.boxes import draw_boxes
+from replica.annotators.masks import write_fractures, write_mask
+from replica.cohort.studies import make_cohort
+from replica.injuries.fractures import Injury
+from replica.scanner.oddities import describe
+from replica.scanner.scan import scan
+from replica.settings import ReplicaError, ReplicaSettings
+from replica.study import Study, make_study, study_rng
+from replica.writer.census import bytes_needed
+from replica.writer.dicom import slice_header, write_slice
+from replica.writer.disk import check_room, room_in
+from replica.writer.tables import write_json, write_tables
+
+MARKER, RECORDS, WORK, LOCK = "replica.json", ".records", ".work", ".lock"
+
+
+def replicate(settings: ReplicaSettings) -> dict:
+    """Write a synthetic competition to `settings.out`, or finish one begun with the same settings.
+
+    Returns counts: studies, written (in this call), slices, positive, boxes, masks. Raises ReplicaError when
+    the folder holds something else, or a replica of other settings, or another process is writing it, or the
+    disk has no room; then what is finished stays, and the next call goes on.
+    """
+    out = Path(settings.out)
+    with room_in(out):
+        return _replicate(out, settings)
+
+
+def _replicate(out: Path, settings: ReplicaSettings) -> dict:
+    claim(out, settings)
+    with _locked(out):
+        cohort = make_cohort(settings)
+        complete = json.loads((out / MARKER).read_text())["complete"]
+        written = 0
+        if not complete:
+            _folders(out, settings)
+            written = 0 if settings.labels_only else _write_studies(out, settings, cohort)
+            _finish(out, settings, cohort)
+        shutil.rmtree(out / RECORDS, ignore_errors=True)
+        shutil.rmtree(out / WORK, ignore_errors=True)
+        return {
+            "studies": len(cohort),
+            "written": written,
+            **json.loads((out / MARKER).read_text())["counts"],
+        }
+
+
+def claim(out: Path, settings: ReplicaSettings) -> None:
+    """Make the folder ours, or refuse with the reason."""
+    if out.exists() and not out.is_dir():
+        raise ReplicaError(f"{out} is a file; give a new folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    marker = out / MARKER
+    wanted = settings.fingerprint()
+    if not marker.exists():
+        strangers = sorted(p.name for p in out.iterdir() if not p.name.startswith((f".{MARKER}", LOCK)))
+        if strangers:
+            raise ReplicaError(
+                f"{out} is not empty ({', '.join(strangers[:3])}) and is no replica: nothing was written; "
+                "give a new folder with --out"
+            )
+        write_json(marker, {"settings": wanted, "complete": False, "counts": {}})
+        return
+    try:
+        found = json.loads(marker.read_text())["settings"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ReplicaError(f"{marker} can't be read ({error}): give a new folder with --out") from error
+    other = [
+        f"{k} {found.get(k)!r}, asked {wanted.get(k)!r}"
+        for k in {**found, **wanted}
+        if found.get(k) != wanted.get(k)
+    ]
+    if other:
+        raise ReplicaError(
+            f"{out} holds a replica of other settings ({'; '.join(other)}): nothing was written; "
+            "use the same settings, another --out, or delete the folder"
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the folder against a second writer; the lock goes with the process that held it."""
+    with open(out / LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ReplicaError(f"another process is writing {out}; wait for it or end it") from error
+        yield
+
+
+def _folders(out: Path, settings: ReplicaSettings) -> None:
+    names = ["competition", "truth"]
+    if not settings.labels_only:
+        names += [f"competition/{n}" for n in ("train_images", "test_images", "segmentations")]
+        names += ["truth/fractures", RECORDS]
+    shutil.rmtree(out / WORK, ignore_errors=True)  # halves of a run that was killed
+    for name in [*names, WORK]:
+        (out / name).mkdir(parents=True, exist_ok=True)
+
+
+def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> int:
+    """Write the studies that have no record yet; returns how many."""
+    rows = [row for _, row in cohort.iterrows() if not _record(out, row).exists()]
+    check_room(out, bytes_needed(rows, settings))
+    bar = tqdm(
+        total=len(cohort), initial=len(cohort) - len(rows), unit="study", disable=not sys.stderr.isatty()
+    )
+    with bar:
+        if settings.processes == 1 or len(rows) <= 1:
+            for row in rows:
+                write_study(out, settings, row)
+                bar.update()
+            return len(rows)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            min(settings.processes, len(rows)), context, initializer=_follow_parent
+        ) as pool:
+            futures = [pool.submit(write_study, out, settings, row) for row in rows]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            finally:
+                pool.shutdown(
+                    wait=True, cancel_futures=True
+                )  # after an error or Ctrl-C, start no further study
+    return len(rows)
+
+
+def _follow_parent() -> None:
+    """End this worker as soon as its parent is gone, however it went: no orphan may write on."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _record(out: Path, row: pd.Series) -> Path:
+    return out / RECORDS / f"{row['StudyInstanceUID']}.json"
+
+
+def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
+    """Write one study: images and mask under temporary names, then renamed, its record last."""
+    uid, index = row["StudyInstanceUID"], int(row["index"])
+    competition, work = out / "competition", out / WORK / str(row["StudyInstanceUID"])
+    images = competition / ("train_images" if row["split"] == "train" else "test_images") / uid
+    temporary = out / WORK / f"{uid}.nii"
+    for stale in (work, images):
+        shutil.rmtree(stale, ignore_errors=True)
+    study = make_study(row, settings)
+    annotator = study_rng(settings, index, 4)
+    boxes = draw_boxes(study, uid, annotator) if row["boxed"] else []
+    try:
+        work.mkdir(parents=True)
+        slices = write_series(work, study, uid, settings, index)
+        os.rename(work, images)
+        if row["masked"]:
+            write_mask(temporary, study, annotator)
+            os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
+        if study.wounds:
+            write_fractures(temporary, study)
+            os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
+        truth = {"wounds": _wounds(study, uid), "lookalikes": _lookalikes(study, uid)}
+        record = {"slices": slices, "boxes": boxes, **truth}
+        if row["oddity"]:
+            record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
+        write_json(_record(out, row), record)
+    finally:  # halves would take the room that finished studies need
+        shutil.rmtree(work, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+
+
+def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings, index: int) -> int:
+    """Scan and write every slice, stack after stack; returns how many."""
+    protocol, rng = study.protocol, study_rng(settings, index, 3)
+    header, numbers = slice_header(uid, protocol), protocol.file_numbers()
+    for stack in range(protocol.stacks):
+        for k, image in enumerate(scan(study.hu, protocol, study.anatomy, rng)):
+            write_slice(folder, header, protocol, k, int(numbers[k]) + stack * len(numbers), image)
+    return protocol.stacks * len(numbers)
+
+
+def _wounds(study: Study, uid: str) -> list[dict]:
+    """Rows of truth/fractures.csv; `fracture` is the number in the study's mask of fractures.
+
+    Those outside the view come last, without a place and a number in no mask.
+    """
+    shown = [
+        _injury(uid, number, wound.injury) | _millimetres(study, wound.centre_mm)
+        for number, wound in enumerate(study.wounds, start=1)
+    ]
+    hidden = [_injury(uid, n, injury) for n, injury in enumerate(study.unseen, start=len(shown) + 1)]
+    return shown + hidden
+
+
+def _injury(uid: str, number: int, injury: Injury) -> dict:
+    severity = round(injury.severity, 4)
+    return {
+        "StudyInstanceUID": uid,
+        "fracture": number,
+        "level": injury.level,
+        "kind": injury.kind,
+        "severity": severity,
+    }
+
+
+def _lookalikes(study: Study, uid: str) -> list[dict]:
+    """Rows of truth/lookalikes.csv."""
+    return [
+        {"StudyInstanceUID": uid, "level": m.level, "kind": m.kind, **_millimetres(study, m.centre_mm)}
+        for m in study.lookalikes
+    ]
+
+
+def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[str, float]:
+    """A place of the grid in the scanner's millimetres."""
+    place = study.protocol.patient_mm(centre_mm)
+    return {f"{axis}_mm": round(float(mm), 2) for axis, mm in zip("xyz", place, strict=True)}
+
+
+def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
+    """Write the tables from the studies' records, then mark the replica complete."""
+    empty = {"slices": 0, "boxes": [], "wounds": [], "lookalikes": []}
+    rows = [row for _, row in cohort.iterrows()]
+    records = [empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows]
+    write_tables(out, cohort, records)
+    counts = {
+        "slices": sum(r["slices"] for r in records),
+        "positive": int(cohort["patient_overall"].sum()),
+        "boxes": sum(len(r["boxes"]) for r in records),
+        "masks": 0 if settings.labels_only else int(cohort["masked"].sum()),
+    }
+    write_json(out / MARKER, {"settings": settings.fingerprint(), "complete": True, "counts": counts})
