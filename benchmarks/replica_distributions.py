@@ -37,7 +37,7 @@ class Wanted:
     """Of which tables and protocols are drawn."""
     written: int = 24
     """Written to disk at `DEMO_SIZE`, all with masks."""
-    boxed: int = 30
+    boxed: int = 60
     """Positive studies painted at full size for their boxes."""
     size: float = 1.0
     """Scale of the matrix of those."""
