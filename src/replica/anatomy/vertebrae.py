@@ -16,8 +16,8 @@ BODY_MM = {
 # length beyond the lamina, fall per mm, half height at the root, splits at the tip
 SPINOUS = {
     "C2": (14.5, 0.9, 5.0, True), "C3": (11.5, 0.85, 3.4, True), "C4": (12.0, 0.95, 3.4, True),
-    "C5": (13.5, 1.0, 3.6, True), "C6": (19.0, 0.85, 4.0, True), "C7": (29.0, 0.78, 5.0, False),
-    "T1": (30.0, 0.75, 5.0, False), "T2": (29.0, 0.95, 4.6, False), "T3": (28.0, 1.1, 4.4, False),
+    "C5": (13.8, 1.07, 3.7, True), "C6": (19.3, 1.0, 4.2, True), "C7": (29.5, 0.96, 5.2, False),
+    "T1": (30.0, 0.92, 5.0, False), "T2": (29.0, 0.95, 4.6, False), "T3": (28.0, 1.1, 4.4, False),
     "T4": (28.0, 1.2, 4.4, False),
 }  # fmt: skip
 CANAL_MM = 15.5
