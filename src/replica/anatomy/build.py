@@ -51,7 +51,7 @@ class Anatomy:
 
 def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
     """Draw one patient: men are larger; the old have thinner bone and narrower discs."""
-    scale = float(np.clip((1.01 if sex == "M" else 0.92) + 0.05 * rng.standard_normal(), 0.82, 1.16))
+    scale = float(np.clip((1.01 if sex == "M" else 0.92) + 0.065 * rng.standard_normal(), 0.78, 1.24))
     wear = float(np.clip((age - 35) / 50 + 0.18 * rng.standard_normal(), 0, 1.2))
     disc_share = 1 - np.clip(
         rng.random(10) * wear * np.array([0, 0.3, 0.5, 0.6, 0.9, 1, 0.6, 0.3, 0.2, 0.2]), 0, 0.75
