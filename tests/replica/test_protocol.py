@@ -11,14 +11,24 @@ from replica.cohort.studies import make_cohort
 from replica.scanner.protocol import choose_protocol, column_ends_mm
 from replica.scanner.sites import JPEG_LOSSLESS, SITES
 from replica.settings import ReplicaSettings
-from replica.writer.census import census
+from replica.study import draw_protocol
 
 SETTINGS = ReplicaSettings(out=Path("unused"), train=1000, public=0, private=0)
 
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
-    return census(make_cohort(SETTINGS), SETTINGS)
+    """How the studies of a cohort are scanned, one row each."""
+    rows = []
+    for _, row in make_cohort(SETTINGS).iterrows():
+        protocol = draw_protocol(row, SETTINGS)[1]
+        slices, height, width = protocol.grid.shape
+        step, pixel, _ = protocol.grid.spacing_mm
+        size = {"slices": slices * protocol.stacks, "rows": height, "columns": width, "step_mm": step,
+                "extent_mm": (slices - 1) * step, "spacing_mm": pixel}  # fmt: skip
+        names = ("thickness_mm", "feet_first", "signed", "intercept", "syntax", "noise_hu")
+        rows.append({"site": row["site"], **size, **{name: getattr(protocol, name) for name in names}})
+    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,20 @@
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from replica.settings import ReplicaError
+import pandas as pd
+
+from replica.scanner.protocol import Protocol
+from replica.scanner.sites import JPEG_LOSSLESS
+from replica.settings import ReplicaError, ReplicaSettings
+from replica.study import draw_protocol
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+HEADER_BYTES = 700  # of a slice's file
+SMALLEST_JPEG = 0.35  # share of its plain size that a JPEG Lossless slice takes at least
 ADVICE = (
     "make room or name another folder with --out, then run again with the same settings: "
     "what is finished stays, the rest is done then"
@@ -42,3 +49,15 @@ def room_in(out: Path) -> Iterator[None]:
         raise ReplicaError(
             f"{out}: can't be written ({error.strerror}; {free_bytes(out) / 1e6:.0f} MB free there); {ADVICE}"
         ) from error
+
+
+def bytes_needed(rows: Iterable[pd.Series], settings: ReplicaSettings) -> int:
+    """The least that the images and masks of these studies take on disk."""
+    return sum(_study_bytes(draw_protocol(row, settings)[1], bool(row["masked"])) for row in rows)
+
+
+def _study_bytes(protocol: Protocol, masked: bool) -> int:
+    slices, rows, columns = protocol.grid.shape
+    share = SMALLEST_JPEG if protocol.syntax == JPEG_LOSSLESS else 1.0
+    image = int(2 * rows * columns * share) + HEADER_BYTES
+    return slices * (protocol.stacks * image + 2 * rows * columns * masked)

@@ -24,9 +24,8 @@ from replica.scanner.oddities import describe
 from replica.scanner.scan import scan
 from replica.settings import ReplicaError, ReplicaSettings
 from replica.study import Study, make_study, study_rng
-from replica.writer.census import bytes_needed
 from replica.writer.dicom import slice_header, write_slice
-from replica.writer.disk import check_room, room_in
+from replica.writer.disk import bytes_needed, check_room, room_in
 from replica.writer.tables import write_json, write_tables
 
 MARKER, RECORDS, WORK, LOCK = "replica.json", ".records", ".work", ".lock"
