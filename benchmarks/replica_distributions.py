@@ -16,13 +16,16 @@ from replica_headers import SYNTAX_NAMES, Series, as_drawn, as_written
 from cspine import stage
 from cspine.competition.labels import LEVELS, OVERALL, PUBLISHED
 from cspine.scans.masks import HEIGHTS_MM, remove_strays
+from replica.anatomy.texture import make_texture
 from replica.annotators.boxes import draw_boxes
 from replica.cohort.studies import make_cohort
+from replica.injuries.bones import Canvas
+from replica.injuries.fractures import draw_injuries
 from replica.settings import ReplicaSettings
-from replica.study import draw_protocol, make_study, study_rng
+from replica.study import Study, draw_protocol, paint_bones, study_rng
 from replica.writer.folder import replicate
 
-PURPOSE_BOXES = 4  # of random draws; see `study_rng`
+PURPOSE_INJURIES, PURPOSE_BOXES = 2, 4  # of random draws; see `study_rng`
 DEMO_SIZE = 0.3125
 
 
@@ -37,8 +40,8 @@ class Wanted:
     """Of which tables and protocols are drawn."""
     written: int = 24
     """Written to disk at `DEMO_SIZE`, all with masks."""
-    boxed: int = 60
-    """Positive studies painted at full size for their boxes."""
+    boxed: int = real.BOXED
+    """Studies whose boxes are drawn at full size; their bones alone are painted for that."""
     size: float = 1.0
     """Scale of the matrix of those."""
 
@@ -65,7 +68,7 @@ def distributions(wanted: Wanted) -> list[str]:
         *table(series_lines(drawn)),
         "",
         f"Masks: {wanted.written} studies on disk at size {written.size:g}, read with nibabel, stray voxels removed. "
-        f"Boxes: {len(boxes)} positive studies painted at size {wanted.size:g}.",
+        f"Boxes: {len(boxes)} studies that have some, at size {wanted.size:g}.",
         "",
         *table(mask_lines(written.out) + box_lines(boxes)),
     ]
@@ -75,12 +78,12 @@ def draw(settings: ReplicaSettings, wanted: Wanted) -> tuple[list[Series], list[
     """The series of all training studies, unpainted, and the boxes of some."""
     cohort = make_cohort(settings)
     rows = [row for _, row in cohort[cohort["split"] == "train"].iterrows()]
-    broken = [row for row in rows if row[OVERALL]][: wanted.boxed]
+    boxed = [row for row in rows if row["boxed"]][: wanted.boxed]
     with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
         series = pool.map(draw_series, rows, repeat(settings), chunksize=50)
         series = list(stage.progress(series, unit="study", total=len(rows), what="protocols"))
-        boxes = pool.map(draw_study_boxes, broken, repeat(settings))
-        return series, list(stage.progress(boxes, unit="study", total=len(broken), what="boxes"))
+        boxes = pool.map(draw_study_boxes, boxed, repeat(settings))
+        return series, list(stage.progress(boxes, unit="study", total=len(boxed), what="boxes"))
 
 
 def draw_series(row: pd.Series, settings: ReplicaSettings) -> Series:
@@ -90,8 +93,13 @@ def draw_series(row: pd.Series, settings: ReplicaSettings) -> Series:
 
 def draw_study_boxes(row: pd.Series, settings: ReplicaSettings) -> tuple[pd.DataFrame, float]:
     """The boxes of one study as its annotators draw them, and the size of a pixel in mm."""
-    study = make_study(row, settings)
-    rng = study_rng(settings, int(row["index"]), PURPOSE_BOXES)
+    index, (anatomy, protocol) = int(row["index"]), draw_protocol(row, settings)
+    broken = [level for level in LEVELS if row[level]]
+    injuries = draw_injuries(broken, settings.severity, study_rng(settings, index, PURPOSE_INJURIES))
+    hu, labels = (np.zeros(protocol.grid.shape, kind) for kind in (np.float32, np.uint8))
+    canvas = Canvas(hu, labels, protocol.grid, anatomy, make_texture(anatomy, protocol.grid))
+    study = Study(protocol, anatomy, hu, labels, tuple(paint_bones(canvas, injuries)[0]))
+    rng = study_rng(settings, index, PURPOSE_BOXES)
     rows = draw_boxes(study, row["StudyInstanceUID"], rng)
     return pd.DataFrame(rows), study.protocol.grid.spacing_mm[1]
 

@@ -76,14 +76,22 @@ def paint(
         canvas.hu[k] = painter(k)
         _marble(canvas, k)
     paint_discs(canvas)
+    wounds, seen = paint_bones(canvas, injuries, lookalikes)
+    shown = [wound.injury for wound in wounds]
+    unseen = tuple(one for injury in injuries.values() for one in injury.parts if one not in shown)
+    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen)
+
+
+def paint_bones(
+    canvas: Canvas, injuries: dict[str, Injury], lookalikes: dict[str, tuple[str, ...]] | None = None
+) -> tuple[list[Wound], list[Lookalike]]:
+    """Paint all vertebrae over what is there; returns where fractures and look-alikes lie. As `paint`."""
     wounds, seen = [], []
     for number, name in enumerate(NAMES):
         found, marks = paint_bone(canvas, number, injuries.get(name), lookalikes)
         wounds += found
         seen += marks
-    shown = [wound.injury for wound in wounds]
-    unseen = tuple(one for injury in injuries.values() for one in injury.parts if one not in shown)
-    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen)
+    return wounds, seen
 
 
 def _marble(canvas: Canvas, k: int) -> None:
