@@ -15,7 +15,7 @@ from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.competition.metric import study_losses
 from cspine.errors import InputError
 from cspine.evidence import figures
-from cspine.evidence.report import Section, write_report
+from cspine.evidence.report import Section, count_notes, write_report
 from cspine.scans.column import Column
 from cspine.training.cached import open_columns
 from cspine.training.presets import preset_named
@@ -141,14 +141,14 @@ def _shortfalls(settings: Settings) -> Section:
             noted = index[index["notes"] != ""]
             lines.append(f"{name}: {len(index)} studies, {len(failed)} failed, {len(noted)} with notes")
             lines += [f"  {row.StudyInstanceUID}: {row.reason}" for row in failed.itertuples()]
-            lines += _counted(noted["notes"])
+            lines += count_notes(noted["notes"])
     if settings.submission:
         report = storage.read_json(settings.submission / "inference.json", made_by="make submission")
         lines.append(
             f"kernel: {report['predicted']} of {report['studies']} studies predicted in {report['seconds']} s"
         )
         lines += [f"  constants for {study}: {reason}" for study, reason in report["on_constants"].items()]
-        lines += _counted(pd.Series(["; ".join(notes) for notes in report["notes"].values()], dtype=str))
+        lines += count_notes(pd.Series(["; ".join(notes) for notes in report["notes"].values()], dtype=str))
     if not lines:
         raise InputError(
             f"{settings.cache}: no index of prepare or columns; run `make prepare` and `make columns`"
@@ -156,12 +156,6 @@ def _shortfalls(settings: Settings) -> Section:
     return Section(
         "What fell short", "Failures, mended scans and studies on constants.", block="\n".join(lines)
     )
-
-
-def _counted(notes: pd.Series) -> list[str]:
-    """How often each note occurs, whatever its figures."""
-    counts = notes.str.replace(r"\d+(\.\d+)?", "#", regex=True).value_counts()
-    return [f"  {count} x {note}" for note, count in counts.items()]
 
 
 if __name__ == "__main__":

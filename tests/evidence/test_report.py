@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cspine.evidence.report import Section, write_report
+from cspine.evidence.report import Section, count_notes, write_report
 
 
 class Page(HTMLParser):
@@ -69,3 +69,14 @@ def test_empty_parts_leave_no_traces(tmp_path):
     write_report(tmp_path / "report.html", "bare", [Section("Nothing")])
     page = Page((tmp_path / "report.html").read_text())
     assert not {"p", "pre", "table", "figure", "img"} & set(page.tags)
+
+
+def test_notes_are_counted_by_kind_whatever_their_figures_and_levels():
+    notes = ["12 strays removed (C1 3, T2 9); 5 boxes left out", "7 strays removed (C4 1, C5 2, T1 4)",
+             "3 boxes left out; 4 boxes left out", "C2 is 61.5 mm high"]  # fmt: skip
+    assert count_notes(pd.Series(notes)) == [
+        "  2 x # strays removed (C# #, ...)",
+        "  2 x # boxes left out",
+        "  1 x C# is # mm high",
+    ]
+    assert count_notes(pd.Series([], dtype=str)) == []

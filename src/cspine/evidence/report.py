@@ -19,6 +19,8 @@ img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { c
 table { border-collapse: collapse; font-size: 13px; } td, th { padding: .15rem .7rem; text-align: right; }
 th { border-bottom: 1px solid #999; } td:first-child, th:first-child { text-align: left; }
 """
+LEVEL_LIST = r"((?:#% of )?[CT]#(?: #)?)(?:, (?:#% of )?[CT]#(?: #)?)+"
+"""Levels with their figures, such as `C# #, T# #`, once `#` stands for every number."""
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,14 @@ def _section(section: Section) -> str:
             f"<figcaption>{words}</figcaption></figure>\n"
         )
     return "".join(parts)
+
+
+def count_notes(notes: pd.Series) -> list[str]:
+    """How many studies have each kind of note, whatever its figures and levels, the most frequent first.
+
+    notes: one text a study, its notes with "; " between them.
+    """
+    kinds = notes.str.replace(r"\d+(\.\d+)?", "#", regex=True)
+    kinds = kinds.str.replace(LEVEL_LIST, r"\1, ...", regex=True)
+    counts = kinds.str.split("; ").map(lambda found: list(dict.fromkeys(found))).explode().value_counts()
+    return [f"  {count} x {note}" for note, count in counts.items()]
