@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from replica.anatomy.build import make_anatomy
 from replica.cohort.studies import make_cohort
-from replica.scanner.protocol import Protocol, choose_protocol
+from replica.scanner.protocol import Protocol
 from replica.scanner.scan import scan
 from replica.settings import ReplicaSettings
-from replica.study import make_study, study_rng
+from replica.study import Purpose, draw_protocol, make_study, study_rng
 from replica.writer.dicom import slice_header, write_slice
 
 UID = "1.2.826.0.1.3680043."
@@ -52,11 +51,12 @@ def draw_slices(slices: int, size: float) -> tuple[Protocol, list[np.ndarray]]:
     """
     settings = ReplicaSettings(out=Path(), train=100, public=0, private=0, size=size)
     for _, row in make_cohort(settings).iterrows():
-        index = int(row["index"])
-        anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, 0))
-        protocol = choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, index, 1))
-        if protocol.grid.shape[0] >= slices and protocol.signed and not protocol.feet_first:
+        _, protocol = draw_protocol(row, settings)
+        usual = protocol.signed and not protocol.feet_first and not row["oddity"]
+        if usual and protocol.grid.shape[0] >= slices:
             study = make_study(row, settings)
-            scanned = scan(study.hu, study.protocol, study.anatomy, study_rng(settings, index, 3))
+            scanned = scan(
+                study.hu, study.protocol, study.anatomy, study_rng(settings, int(row["index"]), Purpose.SCAN)
+            )
             return study.protocol, [pixels.copy() for pixels in islice(scanned, slices)]
     raise ValueError(f"no patient of the replica has {slices} slices; ask for fewer")

@@ -17,12 +17,11 @@ from replica.annotators.boxes import draw_boxes
 from replica.annotators.masks import write_fractures, write_mask
 from replica.cohort.studies import make_cohort
 from replica.settings import ReplicaSettings
-from replica.study import draw_protocol, make_study, study_rng
+from replica.study import Purpose, draw_protocol, make_study, study_rng
 from replica.writer.folder import write_series
 
 GOAL_S, GOAL_GB, GOAL_TABLES_S, GOAL_SMALL_S = 25.0, 2.0, 10.0, 0.9
 SLICES, SMALL = 320, 0.3125
-PURPOSE_BOXES = 4  # of random draws; see `study_rng`
 SCRIPT = Path(__file__).resolve().parents[1] / "src" / "replicate.py"
 
 
@@ -101,7 +100,7 @@ def write_study(folder: Path, seed: int, size: float) -> Spent:
     study = make_study(row, settings)
     study = replace(study, protocol=replace(study.protocol, syntax=str(JPEGLosslessSV1)))
     slices = write_series(folder, study, uid, settings, index)
-    annotator = study_rng(settings, index, PURPOSE_BOXES)
+    annotator = study_rng(settings, index, Purpose.ANNOTATORS)
     draw_boxes(study, uid, annotator)
     write_mask(folder / f"{uid}.nii", study, annotator)
     write_fractures(folder / f"{uid}.nii.gz", study)

@@ -22,10 +22,9 @@ from replica.cohort.studies import make_cohort
 from replica.injuries.bones import Canvas
 from replica.injuries.fractures import draw_injuries
 from replica.settings import ReplicaSettings
-from replica.study import Study, draw_protocol, paint_bones, study_rng
+from replica.study import Purpose, Study, draw_protocol, paint_bones, study_rng
 from replica.writer.folder import replicate
 
-PURPOSE_INJURIES, PURPOSE_BOXES = 2, 4  # of random draws; see `study_rng`
 DEMO_SIZE = 0.3125
 
 
@@ -95,11 +94,11 @@ def draw_study_boxes(row: pd.Series, settings: ReplicaSettings) -> tuple[pd.Data
     """The boxes of one study as its annotators draw them, and the size of a pixel in mm."""
     index, (anatomy, protocol) = int(row["index"]), draw_protocol(row, settings)
     broken = [level for level in LEVELS if row[level]]
-    injuries = draw_injuries(broken, settings.severity, study_rng(settings, index, PURPOSE_INJURIES))
+    injuries = draw_injuries(broken, settings.severity, study_rng(settings, index, Purpose.INJURIES))
     hu, labels = (np.zeros(protocol.grid.shape, kind) for kind in (np.float32, np.uint8))
     canvas = Canvas(hu, labels, protocol.grid, anatomy, make_texture(anatomy, protocol.grid))
     study = Study(protocol, anatomy, hu, labels, tuple(paint_bones(canvas, injuries)[0]))
-    rng = study_rng(settings, index, PURPOSE_BOXES)
+    rng = study_rng(settings, index, Purpose.ANNOTATORS)
     rows = draw_boxes(study, row["StudyInstanceUID"], rng)
     return pd.DataFrame(rows), study.protocol.grid.spacing_mm[1]
 

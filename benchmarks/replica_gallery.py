@@ -26,16 +26,16 @@ sys.path.insert(0, str(HOUSE / "src"))
 import replica_views as views  # noqa: E402, I001
 
 from cspine import stage, storage  # noqa: E402
-from replica.cohort.studies import LEVELS, SITES, make_cohort  # noqa: E402
+from replica.cohort.published import LEVELS, SITES  # noqa: E402
+from replica.cohort.studies import make_cohort  # noqa: E402
 from replica.injuries.fractures import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
 from replica.injuries.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
 from replica.scanner.protocol import Protocol  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
-from replica.study import Study, draw_protocol, make_study, paint, study_rng  # noqa: E402
+from replica.study import Purpose, Study, draw_protocol, make_study, paint, study_rng  # noqa: E402
 
 SEVERITIES = (0.25, 0.6, 0.95)
 EXAMPLES = 2  # of each look-alike
-PURPOSE_SCAN, PURPOSE_GALLERY = 3, 100  # of random draws; see `study_rng`
 ON_THE_PICTURE, PICTURE_PX, PICTURE_BYTES = 4, (1000, 1600), 1_500_000
 PICTURE_PLANES, AXIAL_MM = ("sagittal", "C5", "coronal"), 180.0  # shown across
 STYLE = """
@@ -137,9 +137,9 @@ def run(jobs: dict[str, list[tuple[Callable, ...]]], workers: int) -> dict[str, 
 def show_patient(
     out: Path, replica: ReplicaSettings, row: pd.Series
 ) -> tuple[str, list[str], list[np.ndarray]]:
-    """Scan a patient and write his planes; returns caption, file names, and tiles for the contact sheet."""
+    """Scan a patient and write the planes; returns caption, file names, and tiles for the contact sheet."""
     study = make_study(row, replica)
-    hu = views.scanned(study, study_rng(replica, int(row["index"]), PURPOSE_SCAN))
+    hu = views.scanned(study, study_rng(replica, int(row["index"]), Purpose.SCAN))
     names = []
     for window, name in ((views.BONE, "bone"), (views.SOFT, "soft")):
         names.append(f"patient-{row['index']}-{name}.png")
@@ -174,7 +174,7 @@ def show_fracture(
     """Break one level of a patient, and write the place; returns caption and file names."""
     level, kind, severity = what
     anatomy, protocol = draw_protocol(row, replica)
-    rng = study_rng(replica, int(row["index"]), PURPOSE_GALLERY)
+    rng = study_rng(replica, int(row["index"]), Purpose.PICTURE)
     injury = draw_injury(level, severity, rng, kind)
     study = paint(anatomy, views.around_level(protocol, anatomy, level), {level: injury})
     name = f"fracture-{kind}-{severity:g}.png"
@@ -191,7 +191,7 @@ def show_lookalike(
     study = paint(anatomy, views.around_level(protocol, anatomy, level), {}, lookalikes={level: (kind,)})
     (found,) = (record for record in study.lookalikes if record.kind == kind)
     name = f"lookalike-{kind}-{level}.png"
-    hu = views.scanned(study, study_rng(replica, int(row["index"]), PURPOSE_GALLERY))
+    hu = views.scanned(study, study_rng(replica, int(row["index"]), Purpose.PICTURE))
     save(out / name, views.finding(study, hu, found))
     return f"{level} {kind}. {describe(row, protocol)}", [name], None
 

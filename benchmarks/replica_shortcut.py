@@ -125,7 +125,7 @@ def features_of(folder: Path) -> dict[str, float]:
         "bits": int(slices[0].BitsStored),
         "signed": int(slices[0].PixelRepresentation),
         "intercept": float(slices[0].RescaleIntercept),
-        "windows": pydicom.multival.MultiValue(float, np.atleast_1d(slices[0].WindowCenter).tolist())[0],
+        "windows": float(np.atleast_1d(slices[0].WindowCenter)[0]),
         "x": position[0],
         "y": position[1],
         "z": position[2],

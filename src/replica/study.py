@@ -1,13 +1,14 @@
 """One study from its row of the cohort: anatomy, injuries and tissue become a volume with its truth."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import pandas as pd
 
 from replica.anatomy.build import NAMES, Anatomy, make_anatomy
 from replica.anatomy.texture import lookup, make_texture
-from replica.cohort.studies import LEVELS
+from replica.cohort.published import LEVELS
 from replica.injuries.bones import Canvas, Wound, paint_bone, paint_discs
 from replica.injuries.fractures import Injury, draw_injuries
 from replica.injuries.lookalikes import Lookalike
@@ -17,7 +18,17 @@ from replica.settings import ReplicaSettings
 from replica.tissue.layers import make_layers
 from replica.tissue.painter import paint_slices
 
-ODD_PURPOSE = 5  # of `study_rng`, for what makes a study odd
+
+class Purpose(IntEnum):
+    """What a study's random numbers are for: each has its own, so that none depends on how many another takes."""
+
+    ANATOMY = 0
+    PROTOCOL = 1
+    INJURIES = 2
+    SCAN = 3
+    ANNOTATORS = 4
+    ODDITY = 5
+    PICTURE = 100  # of a single fracture or look-alike, in the gallery
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Study:
     unseen: tuple[Injury, ...] = ()  # fractures outside the field of view of an odd study
 
 
-def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.Generator:
+def study_rng(settings: ReplicaSettings, index: int, purpose: Purpose) -> np.random.Generator:
     """A generator of its own for a study and a purpose, whoever works on it and when."""
     return np.random.default_rng(np.random.SeedSequence([settings.seed, index, purpose]))
 
@@ -41,18 +52,19 @@ def study_rng(settings: ReplicaSettings, index: int, purpose: int) -> np.random.
 def draw_protocol(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, Protocol]:
     """The patient of one row of the cohort, and how this patient is scanned; nothing is painted."""
     index = int(row["index"])
-    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, 0))
-    protocol = choose_protocol(int(row["site"]), anatomy, settings, study_rng(settings, index, 1))
+    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, Purpose.ANATOMY))
+    rng = study_rng(settings, index, Purpose.PROTOCOL)
+    protocol = choose_protocol(int(row["site"]), anatomy, settings, rng)
     if row["oddity"]:
-        odd_rng = study_rng(settings, index, ODD_PURPOSE)
-        protocol = make_odd(protocol, Oddity(row["oddity"]), anatomy, settings, odd_rng)
+        rng = study_rng(settings, index, Purpose.ODDITY)
+        protocol = make_odd(protocol, Oddity(row["oddity"]), anatomy, settings, rng)
     return anatomy, protocol
 
 
 def make_study(row: pd.Series, settings: ReplicaSettings) -> Study:
     """Build the study of one row of the cohort."""
     anatomy, protocol = draw_protocol(row, settings)
-    rng = study_rng(settings, int(row["index"]), 2)
+    rng = study_rng(settings, int(row["index"]), Purpose.INJURIES)
     injuries = draw_injuries([level for level in LEVELS if row[level]], settings.severity, rng)
     return paint(anatomy, protocol, injuries)
 

@@ -23,12 +23,13 @@ from replica.anatomy.vertebrae import (
 from replica.injuries.breaks import break_bone
 from replica.injuries.fractures import Injury
 from replica.injuries.lookalikes import Lookalike, Mark, basivertebral, draw_kinds, draw_mark
-from replica.tissue.layers import BLOOD_HU, DISC_HU
 from replica.tissue.painter import AIR_HU
+from replica.tissue.throat import BLOOD_HU
 
 RIM_MM = 4.0
 SURFACE_MM, SWELL_MM = 0.22, 0.45  # how uneven a bone's surface is, close up and at large
 CANAL_WALL, CANAL_WALL_MM, VEIN = 0.6, 0.7, 0.75  # a vessel's cortex; how empty a vein's funnel is
+DISC_HU = 88.0
 GRAIN_HU, PATCH_HU, DENSE_HU, MARROW_HU = 95.0, 40.0, 380.0, 20.0
 
 

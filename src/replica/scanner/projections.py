@@ -11,12 +11,8 @@ from scipy import fft, sparse
 
 # half width and half depth of the body where it reaches beyond the picture, by height (0 is C1, 1 is C7)
 SHOULDERS_MM = np.array([[0.7, 60, 56], [1.0, 118, 64], [1.2, 172, 74], [1.5, 212, 84], [2.2, 224, 98]])
-
-HUMERUS_MM, HUMERUS_HEIGHT, NECK_MM = (
-    (25.0, 165.0),
-    1.35,
-    100.0,
-)  # its head's radius and place beside the spine
+HUMERUS_MM, HUMERUS_HEIGHT = (25.0, 165.0), 1.35  # its head's radius and place beside the spine
+NECK_MM = 100.0  # from C1 to C7, give or take
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from replica.tissue.painter import AIR_HU, FINE_MM, FINER_MM, Body, Form, Frame,
 
 BRAIN_HU, CISTERN_HU, MUCUS_HU = 35.0, 12.0, 22.0
 OCCIPUT = ((72.0, 12.0, 0.0), (59.0, 86.0, 69.0))  # centre and radii of the outer table
-ROOM = ((110.0, 90.0, 90.0), (10.0, -80.0, -90.0))
 
 
 def bone_ink(anatomy: Anatomy, grain: np.ndarray, cortex: float = 1.0, mm: float = 1.3) -> Ink:

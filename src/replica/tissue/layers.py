@@ -11,11 +11,8 @@ from replica.tissue.head import skull_layers
 from replica.tissue.muscles import muscle_layer
 from replica.tissue.painter import GRAIN_MM, GRAINS, Body, Frame, Layer
 from replica.tissue.skin import fat_mm, outline, skin_layer
-from replica.tissue.throat import BLOOD_HU
 
-DISC_HU = 88.0
 MARROW_HU = 75.0  # SD of the grain in the marrow of skull, jaw and ribs, before a voxel averages over it
-__all__ = ["BLOOD_HU", "DISC_HU", "make_layers"]
 
 
 def make_layers(grid: Grid, anatomy: Anatomy) -> list[Layer]:

@@ -23,7 +23,7 @@ from replica.injuries.fractures import Injury
 from replica.scanner.oddities import describe
 from replica.scanner.scan import scan
 from replica.settings import ReplicaError, ReplicaSettings
-from replica.study import Study, make_study, study_rng
+from replica.study import Purpose, Study, make_study, study_rng
 from replica.writer.dicom import slice_header, write_slice
 from replica.writer.disk import bytes_needed, check_room, room_in
 from replica.writer.tables import write_json, write_tables
@@ -168,7 +168,7 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
     for stale in (work, images):
         shutil.rmtree(stale, ignore_errors=True)
     study = make_study(row, settings)
-    annotator = study_rng(settings, index, 4)
+    annotator = study_rng(settings, index, Purpose.ANNOTATORS)
     boxes = draw_boxes(study, uid, annotator) if row["boxed"] else []
     try:
         work.mkdir(parents=True)
@@ -192,7 +192,7 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
 
 def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings, index: int) -> int:
     """Scan and write every slice, stack after stack; returns how many."""
-    protocol, rng = study.protocol, study_rng(settings, index, 3)
+    protocol, rng = study.protocol, study_rng(settings, index, Purpose.SCAN)
     header, numbers = slice_header(uid, protocol), protocol.file_numbers()
     for stack in range(protocol.stacks):
         for k, image in enumerate(scan(study.hu, protocol, study.anatomy, rng)):

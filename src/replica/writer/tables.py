@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from replica.cohort.studies import LEVELS
+from replica.cohort.published import LEVELS
 
 TYPES = (*LEVELS, "patient_overall")
 BOX_COLUMNS = ["StudyInstanceUID", "x", "y", "width", "height", "slice_number"]
