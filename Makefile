@@ -39,7 +39,7 @@ $(READY): requirements.txt
 replica: $(READY)  ## RAW=: write a synthetic competition folder (EXTRA= for flags of src/replicate.py)
 	$(PY) src/replicate.py --out $(RAW) $(EXTRA)
 
-replica-gallery: $(READY)  ## write a page of the replica's patients, fractures and look-alikes
+replica-gallery: $(READY)  ## write a page of the replica's patients, fractures and mimics
 	$(PY) benchmarks/replica_gallery.py $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
@@ -72,7 +72,7 @@ score: $(READY)  ## RAW= [RUN=] SUBMISSION= SOLUTION=: score a submission, and a
 
 report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores and pictures
 	$(PY) src/report.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) \
-	  $(if $(wildcard $(OUT)/inference.json),--submission $(OUT))
+	  $(if $(wildcard $(OUT)/inference.json),--inference $(OUT)/inference.json)
 
 predict: $(READY)  ## STUDY= RUN=: ask the models about any DICOM folder
 	$(PY) src/predict.py --study $(STUDY) --run $(RUN)
@@ -85,7 +85,7 @@ push: $(READY)  ## RUN= OWNER=: put the Kaggle dataset and kernel together (send
 
 DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo PRESET=demo FOLDS=2 OUT=data/submissions/demo
 
-demo: $(READY)  ## the whole line on a small synthetic competition, without a GPU
+demo: $(READY)  ## the pipeline on a small synthetic competition, without a GPU
 	$(MAKE) --no-print-directory replica RAW=data/raw/demo \
 	  EXTRA="--train 288 --public 24 --private 72 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
 	$(MAKE) --no-print-directory describe split prepare locate columns train cv submission $(DEMO)
@@ -99,11 +99,11 @@ bench-scans: $(READY)  ## measure prepare against the published loop and the raw
 bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
 	$(PY) benchmarks/bench_replica.py $(EXTRA)
 
-test: $(READY)  ## run the tests, but for those of the whole line
-	$(PY) -m pytest -q -m "not line"
+test: $(READY)  ## run the tests, but for those of the whole pipeline
+	$(PY) -m pytest -q -m "not pipeline"
 
-test-line: $(READY)  ## kill the whole line at random moments and compare what it ends in
-	$(PY) -m pytest -q -m line
+test-pipeline: $(READY)  ## kill the pipeline at random moments and compare what it ends in
+	$(PY) -m pytest -q -m pipeline
 
 lint: $(READY)  ## check style and format
 	$(VENV)/bin/ruff check .
@@ -113,4 +113,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans bench-replica test test-line lint format
+.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans bench-replica test test-pipeline lint format

@@ -20,12 +20,12 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-HOUSE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(HOUSE / "src"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
 
 from bench_scans import cpu  # noqa: E402
 
-from cspine import stage, storage  # noqa: E402
+from cspine import cli, storage  # noqa: E402
 
 PARTS = ("distributions", "difficulty", "shortcut", "cost")
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pydicom", "python-gdcm")
@@ -36,9 +36,9 @@ DEMO_SEVERITY = (1.6, 2.0)
 class Settings:
     """Flags of bench_replica.py."""
 
-    out: Path = HOUSE / "benchmarks" / "results" / "replica.md"
+    out: Path = ROOT / "benchmarks" / "results" / "replica.md"
     """The tables are written here."""
-    work: Path = HOUSE / "data"
+    work: Path = ROOT / "data"
     """Replicas are made in a folder of its own in here, and removed afterwards."""
     parts: tuple[Literal["distributions", "difficulty", "shortcut", "cost"], ...] = PARTS
     """What to measure."""
@@ -73,7 +73,7 @@ def head() -> list[str]:
         "# Replica: is it like the real data?",
         "",
         "```sh",
-        shlex.join(["python", *(os.path.relpath(sys.argv[0], HOUSE), *sys.argv[1:])]),
+        shlex.join(["python", *(os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:])]),
         "```",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
@@ -122,4 +122,4 @@ def cost(work: Path, settings: Settings) -> list[str]:
 
 
 if __name__ == "__main__":
-    stage.run(main, Settings)
+    cli.run(main, Settings)

@@ -29,13 +29,14 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-HOUSE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(HOUSE / "src"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
 
-from cspine import stage, storage  # noqa: E402
-from cspine.scans.cache import StudyStore  # noqa: E402
-from cspine.scans.dicom import read_series  # noqa: E402
-from cspine.scans.prepare import prepare  # noqa: E402
+from cspine import cli, storage  # noqa: E402
+from cspine.dicom.reader import read_series  # noqa: E402
+from cspine.execution.store import StudyStore  # noqa: E402
+from cspine.preprocessing.prepare import prepare  # noqa: E402
+from cspine.settings.execution import ExecutionSettings  # noqa: E402
 
 SYNTAXES = {"explicit LE": "1.2.840.10008.1.2.1", "JPEG Lossless SV1": "1.2.840.10008.1.2.4.70"}
 OURS, PUBLISHED, LIMIT = "(a) ours", "(b) published loop", "(c) limit"
@@ -56,9 +57,9 @@ LIBRARIES = (
 class Settings:
     """Flags of bench_scans.py."""
 
-    out: Path = HOUSE / "benchmarks" / "results" / "scans.md"
+    out: Path = ROOT / "benchmarks" / "results" / "scans.md"
     """The table is written here."""
-    work: Path = HOUSE / "data"
+    work: Path = ROOT / "data"
     """Files are made in a folder of its own in here, and removed afterwards."""
     studies: Annotated[int, Field(ge=1)] = 32
     """Studies of JPEG that (a) and (c) read; of explicit LE, which is quicker, three times as many."""
@@ -67,7 +68,7 @@ class Settings:
     size: Annotated[float, Field(ge=0.125, le=1)] = 1.0
     """Scale of the 512 x 512 matrix."""
     spacing_mm: Annotated[float, Field(gt=0)] = 2.0
-    """Of the cached volumes; 2 mm is that of the presets t4 and h200."""
+    """Of the cached volumes; 2 mm is that of the presets for real data."""
     rounds: Annotated[int, Field(ge=1)] = 5
     """Every measurement is repeated this often, in turns."""
     workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
@@ -144,7 +145,7 @@ def ours(raw: Path, settings: Settings) -> tuple[float, int]:
     with tempfile.TemporaryDirectory(dir=raw) as cache:
         store = StudyStore(cache, {"spacing_mm": settings.spacing_mm})
         started = time.perf_counter()
-        batch = prepare(raw, store, settings.workers, settings.spacing_mm)
+        batch = prepare(raw, store, settings.spacing_mm, ExecutionSettings(workers=settings.workers))
         seconds = time.perf_counter() - started
         assert not batch.failed and not batch.noted, batch.rows
         return seconds, sum(path.stat().st_size for path in Path(cache).glob("*/*"))
@@ -211,7 +212,7 @@ def table(settings: Settings, seconds: dict[tuple[str, str], list[float]], start
         "# Scans: how fast series become cached volumes",
         "",
         "```sh",
-        shlex.join(["python", *(os.path.relpath(sys.argv[0], HOUSE), *sys.argv[1:])]),
+        shlex.join(["python", *(os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:])]),
         "```",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {settings.workers} processes of {os.cpu_count()} cores, "
@@ -272,4 +273,4 @@ def cpu() -> str:
 
 
 if __name__ == "__main__":
-    stage.run(main, Settings)
+    cli.run(main, Settings)

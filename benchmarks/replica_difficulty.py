@@ -10,18 +10,18 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cspine.competition import scoring
-from cspine.competition.labels import LEVELS, OVERALL, PREDICTION_TYPES
+from cspine.competition.labels import LEVELS, OVERALL
 from cspine.competition.splits import make_folds
 from cspine.competition.tables import UID_COLUMN, read_boxes, read_train
-from cspine.evidence.calibration import out_of_fold_values
-from cspine.scans.cache import StudyStore
-from cspine.scans.cutting import Cut, cut_columns
-from cspine.scans.prepare import prepare
-from cspine.training.cached import open_columns, open_labels, open_volumes
-from cspine.training.classify import OOF, ClassifierJob, train_fold
-from cspine.training.distributed import joined
-from cspine.training.presets import Preset, preset_named
-from cspine.training.runs import CLASSIFIER, fold_folder
+from cspine.evaluation.cross_validation import OutOfFold, merge_folds, read_logits
+from cspine.execution.store import StudyStore
+from cspine.preprocessing.columns import ColumnsStage, cut_columns
+from cspine.preprocessing.prepare import prepare
+from cspine.preprocessing.stores import open_columns, open_labels, open_volumes
+from cspine.settings.execution import ExecutionSettings
+from cspine.settings.presets import PRESETS, PresetName
+from cspine.training.classify import ClassifierStage, labels_of, train_fold
+from cspine.training.distributed import init_distributed
 from replica.settings import ReplicaSettings
 from replica.writer.folder import replicate
 
@@ -38,16 +38,7 @@ class Wanted:
     severity: tuple[float, float] = (0.0, 1.0)
     studies: int = 240
     size: float = 0.3125
-    preset: str = "demo"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came out of fold."""
-
-    train: pd.DataFrame  # labels, indexed by study
-    values: np.ndarray  # (studies, 8) submitted values
-    without_column: int
+    preset: PresetName = "demo"
 
 
 def difficulty(wanted: Wanted) -> list[str]:
@@ -63,8 +54,8 @@ def difficulty(wanted: Wanted) -> list[str]:
     lines = [
         f"{wanted.studies} training studies at size {wanted.size:g}, severity {low:g} to {high:g}, all with masks and "
         f"boxes; vertebrae where the masks have them; {FOLDS} classifier folds of the preset `{wanted.preset}`, out of "
-        f"fold and calibrated on the other fold. {judged.without_column} studies without a column have the constants. "
-        f"{(time.perf_counter() - started) / 60:.0f} minutes.",
+        f"fold and calibrated on the other fold. {len(judged.without_logits)} studies without a "
+        f"column have the constants. {(time.perf_counter() - started) / 60:.0f} minutes.",
         "",
         *score_lines(judged),
         "",
@@ -72,28 +63,22 @@ def difficulty(wanted: Wanted) -> list[str]:
     return lines + severity_lines(judged, read_severity(replica.out / "truth" / "fractures.csv"))
 
 
-def learn(raw: Path, wanted: Wanted) -> Judged:
-    """Prepare, cut columns at the true vertebrae, train the folds, and put their held-out answers together."""
-    preset, cache, run = preset_named(wanted.preset), wanted.work / "cache", wanted.work / "run"
-    train = read_train(raw)
-    volumes, labels, columns = (
-        open_volumes(cache, preset),
-        open_labels(cache, preset),
-        open_columns(cache, preset),
-    )
-    prepare(raw, volumes, wanted.workers, preset.locator.spacing_mm)
+def learn(raw: Path, wanted: Wanted) -> OutOfFold:
+    """Prepare, cut columns at the true vertebrae, train the folds, and merge what they say of unseen studies."""
+    preset, cache, run = PRESETS[wanted.preset], wanted.work / "cache", wanted.work / "run"
+    execution, train = ExecutionSettings(workers=wanted.workers), read_train(raw)
+    volumes, labels = open_volumes(cache, preset), open_labels(cache, preset)
+    columns = open_columns(cache, preset)
+    prepare(raw, volumes, preset.locator.spacing_mm, execution)
     write_true_labels(volumes, labels)
-    cut_columns(Cut(raw, labels, columns, preset.column), train, read_boxes(raw), wanted.workers)
+    cut_columns(ColumnsStage(raw, labels, columns, preset.column), train, read_boxes(raw), execution)
     folds = make_folds(train, FOLDS, SEED)
-    train = train.set_index(UID_COLUMN)
-    answers = train_folds(run, columns, train, folds.to_dict(), preset)
-    constants = scoring.training_constants(train)
-    truth = train.loc[answers.index, list(PREDICTION_TYPES)].to_numpy(np.float64)
-    values = pd.DataFrame(np.tile(constants, (len(train), 1)), train.index, list(PREDICTION_TYPES))
-    values.loc[answers.index] = out_of_fold_values(
-        answers.to_numpy(), truth, folds.loc[answers.index].to_numpy(), constants
-    )
-    return Judged(train, values.to_numpy(), len(train) - len(answers))
+    split = folds.to_dict()
+    with init_distributed() as context:
+        stage = ClassifierStage(run, columns, labels_of(train, columns, split), split, preset, context)
+        for fold in range(FOLDS):
+            train_fold(stage, fold)
+    return merge_folds(train, folds, read_logits(run, folds))
 
 
 def write_true_labels(volumes: StudyStore, labels: StudyStore) -> None:
@@ -106,33 +91,16 @@ def write_true_labels(volumes: StudyStore, labels: StudyStore) -> None:
             )
 
 
-def train_folds(
-    run: Path, columns: StudyStore, train: pd.DataFrame, folds: dict[str, int], preset: Preset
-) -> pd.DataFrame:
-    """Held-out logits of every study with a column, (studies, 8), indexed by study."""
-    truth = {
-        uid: row.to_numpy(np.float64)
-        for uid, row in train[list(PREDICTION_TYPES)].iterrows()
-        if columns.has(uid)
-    }
-    with joined() as place:
-        job = ClassifierJob(run, columns, truth, folds, preset, place)
-        for fold in range(FOLDS):
-            train_fold(job, fold)
-    paths = [fold_folder(run, CLASSIFIER, fold) / OOF for fold in range(FOLDS)]
-    return pd.concat([pd.read_csv(path, dtype={UID_COLUMN: str}).set_index(UID_COLUMN) for path in paths])
-
-
 def read_severity(path: Path) -> pd.Series:
     """Severity of the worst fracture in view of each broken level, indexed by study and level."""
     fractures = pd.read_csv(path, dtype={UID_COLUMN: str}).dropna(subset="z_mm")
     return fractures.groupby([UID_COLUMN, "level"])["severity"].max()
 
 
-def score_lines(judged: Judged) -> list[str]:
+def score_lines(judged: OutOfFold) -> list[str]:
     """The metric against constants, and how well broken and whole are told apart."""
-    truth = judged.train[list(PREDICTION_TYPES)].to_numpy(np.float64)
-    constants = scoring.training_constants(judged.train)
+    truth = judged.truth
+    constants = np.array(judged.calibration.constants)
     table = scoring.score_table({"out of fold": (truth, judged.values)}, constants)
     lines = ["| score out of fold | model | constants | gain |", "|---|---|---|---|"]
     lines += [
@@ -146,10 +114,12 @@ def score_lines(judged: Judged) -> list[str]:
     return [*lines, "", f"AUC of all levels {levels:.3f}, of {OVERALL} {patients:.3f}."]
 
 
-def severity_lines(judged: Judged, severity: pd.Series) -> list[str]:
+def severity_lines(judged: OutOfFold, severity: pd.Series) -> list[str]:
     """AUC against all whole levels and mean loss, of the broken levels in quarters by severity."""
-    values = pd.DataFrame(judged.values[:, :7], judged.train.index, list(LEVELS)).stack()
-    truth = judged.train[list(LEVELS)].stack()
+    values, truth = (
+        pd.DataFrame(table[:, : len(LEVELS)], judged.studies, list(LEVELS)).stack()
+        for table in (judged.values, judged.truth)
+    )
     whole, broken = values[truth == 0].to_numpy(), values[truth == 1]
     known = severity.reindex(broken.index)
     lines = [

@@ -13,9 +13,9 @@ import replica_facts as real
 from replica_compare import line, quantile_lines, share_line, table
 from replica_headers import SYNTAX_NAMES, Series, as_drawn, as_written
 
-from cspine import stage
+from cspine import cli
 from cspine.competition.labels import LEVELS, OVERALL, PUBLISHED
-from cspine.scans.masks import HEIGHTS_MM, remove_strays
+from cspine.preprocessing.masks import HEIGHTS_MM, remove_strays
 from replica.anatomy.texture import make_texture
 from replica.annotators.boxes import draw_boxes
 from replica.cohort.studies import make_cohort
@@ -80,9 +80,9 @@ def draw(settings: ReplicaSettings, wanted: Wanted) -> tuple[list[Series], list[
     boxed = [row for row in rows if row["boxed"]][: wanted.boxed]
     with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
         series = pool.map(draw_series, rows, repeat(settings), chunksize=50)
-        series = list(stage.progress(series, unit="study", total=len(rows), what="protocols"))
+        series = list(cli.progress(series, unit="study", total=len(rows), what="protocols"))
         boxes = pool.map(draw_study_boxes, boxed, repeat(settings))
-        return series, list(stage.progress(boxes, unit="study", total=len(boxed), what="boxes"))
+        return series, list(cli.progress(boxes, unit="study", total=len(boxed), what="boxes"))
 
 
 def draw_series(row: pd.Series, settings: ReplicaSettings) -> Series:

@@ -3,7 +3,7 @@
 Source: Lin et al., "The RSNA Cervical Spine Fracture CT Dataset", Radiology: Artificial Intelligence
 2023;5(5):e230034, Tables 1 and 2, and figures computed over the competition's public label and header tables.
 Written down here anew, not taken from the replica, so that a slip there shows here.
-Counts of positives are in `cspine.competition.labels`, heights of the levels in `cspine.scans.masks`.
+Counts of positives are in `cspine.competition.labels`, heights of the levels in `cspine.preprocessing.masks`.
 """
 
 TRAIN_STUDIES = 2019

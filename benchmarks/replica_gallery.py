@@ -1,6 +1,6 @@
-"""A page of pictures to judge the replica by eye: patients, every kind of fracture, every look-alike.
+"""A page of pictures to judge the replica by eye: patients, every kind of fracture, every mimic.
 
-All of it is seen through the scanner, noise and all, at the resolution of the files. Fractures and look-alikes
+All of it is seen through the scanner, noise and all, at the resolution of the files. Fractures and mimics
 are shown twice, plain and outlined, in a thin stack of slices around their level.
 """
 
@@ -20,22 +20,22 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-HOUSE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(HOUSE / "src"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
 
 import replica_views as views  # noqa: E402, I001
 
-from cspine import stage, storage  # noqa: E402
+from cspine import cli, storage  # noqa: E402
 from replica.cohort.published import LEVELS, SITES  # noqa: E402
 from replica.cohort.studies import make_cohort  # noqa: E402
 from replica.injuries.fractures import EVERY_KIND, draw_injury, kinds_at  # noqa: E402
-from replica.injuries.lookalikes import EVERY_LOOKALIKE, LEVELS_OF  # noqa: E402
+from replica.injuries.mimics import EVERY_MIMIC, LEVELS_OF  # noqa: E402
 from replica.scanner.protocol import Protocol  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
 from replica.study import Purpose, Study, draw_protocol, make_study, paint, study_rng  # noqa: E402
 
 SEVERITIES = (0.25, 0.6, 0.95)
-EXAMPLES = 2  # of each look-alike
+EXAMPLES = 2  # of each mimic
 ON_THE_PICTURE, PICTURE_PX, PICTURE_BYTES = 4, (1000, 1600), 1_500_000
 PICTURE_PLANES, AXIAL_MM = ("sagittal", "C5", "coronal"), 180.0  # shown across
 STYLE = """
@@ -43,7 +43,7 @@ body { font: 15px/1.5 system-ui, sans-serif; background: #181818; color: #ddd; m
 figure { margin: 1rem 0; } img { max-width: 100%; } figcaption { color: #aaa; font-size: .9rem; }
 """
 INTRODUCTION = (
-    "Synthetic patients. Bone window L400 W2000, soft-tissue window L50 W400. Fractures and look-alikes: axial, "
+    "Synthetic patients. Bone window L400 W2000, soft-tissue window L50 W400. Fractures and mimics: axial, "
     "the same outlined, sagittal, the same outlined."
 )
 
@@ -52,7 +52,7 @@ INTRODUCTION = (
 class Settings:
     """Flags of replica_gallery.py."""
 
-    out: Path = HOUSE / "data" / "replica-gallery"
+    out: Path = ROOT / "data" / "replica-gallery"
     """A folder for the page, index.html, and its pictures."""
     picture: Path | None = None
     """Write four of the patients as one picture, a PNG, to this file as well."""
@@ -81,7 +81,7 @@ def main(settings: Settings) -> None:
     write_page(settings.out / "index.html", done)
     if settings.picture:
         write_picture(settings.picture, [tiles for _, _, tiles in done["Patients"]])
-    stage.say(
+    cli.log_stage(
         "gallery", read=f"seed {settings.seed}", wrote=settings.out, pictures=sum(map(len, done.values()))
     )
 
@@ -104,7 +104,7 @@ def choose_patients(cohort: pd.DataFrame, count: int) -> list[pd.Series]:
 def findings(
     settings: Settings, replica: ReplicaSettings, patients: list[pd.Series]
 ) -> dict[str, list[tuple]]:
-    """What is to be drawn of fractures and look-alikes: heading -> jobs, each in another patient."""
+    """What is to be drawn of fractures and mimics: heading -> jobs, each in another patient."""
     severities, examples = (SEVERITIES[1:2], 1) if settings.quick else (SEVERITIES, EXAMPLES)
     jobs: dict[str, list[tuple]] = {}
     number = 0
@@ -115,10 +115,10 @@ def findings(
             job = (show_fracture, settings.out, replica, patients[number % len(patients)], what)
             jobs.setdefault(f"Fracture: {kind}", []).append(job)
             number += 1
-    for kind in EVERY_LOOKALIKE:
+    for kind in EVERY_MIMIC:
         for i in range(examples):
             what = (LEVELS_OF[kind][(2 * i) % len(LEVELS_OF[kind])], kind)
-            job = (show_lookalike, settings.out, replica, patients[number % len(patients)], what)
+            job = (show_mimic, settings.out, replica, patients[number % len(patients)], what)
             jobs.setdefault(f"No fracture: {kind}", []).append(job)
             number += 1
     return jobs
@@ -129,7 +129,7 @@ def run(jobs: dict[str, list[tuple[Callable, ...]]], workers: int) -> dict[str, 
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         futures = {heading: [pool.submit(*job) for job in these] for heading, these in jobs.items()}
         everything = [future for these in futures.values() for future in these]
-        for future in stage.progress(as_completed(everything), unit="picture", total=len(everything)):
+        for future in cli.progress(as_completed(everything), unit="picture", total=len(everything)):
             future.result()  # the first error ends the run
         return {heading: [future.result() for future in these] for heading, these in futures.items()}
 
@@ -147,10 +147,8 @@ def show_patient(
     broken = ", ".join(
         f"{wound.injury.level} {wound.injury.kind} {wound.injury.severity:.2f}" for wound in study.wounds
     )
-    alike = ", ".join(f"{found.level} {found.kind}" for found in study.lookalikes)
-    caption = (
-        f"{describe(row, study.protocol)}. Fractures: {broken or 'none'}. Look-alikes: {alike or 'none'}."
-    )
+    alike = ", ".join(f"{found.level} {found.kind}" for found in study.mimics)
+    caption = f"{describe(row, study.protocol)}. Fractures: {broken or 'none'}. Mimics: {alike or 'none'}."
     return caption, names, tiles_of(study, hu)
 
 
@@ -171,7 +169,7 @@ def tiles_of(study: Study, hu: np.ndarray) -> list[np.ndarray]:
 def show_fracture(
     out: Path, replica: ReplicaSettings, row: pd.Series, what: tuple
 ) -> tuple[str, list[str], None]:
-    """Break one level of a patient, and write the place; returns caption and file names."""
+    """Break one level of a patient, and write where it lies; returns caption and file names."""
     level, kind, severity = what
     anatomy, protocol = draw_protocol(row, replica)
     rng = study_rng(replica, int(row["index"]), Purpose.PICTURE)
@@ -182,15 +180,15 @@ def show_fracture(
     return f"{level} {kind}, severity {severity:g}. {describe(row, protocol)}", [name], None
 
 
-def show_lookalike(
+def show_mimic(
     out: Path, replica: ReplicaSettings, row: pd.Series, what: tuple
 ) -> tuple[str, list[str], None]:
-    """Give a patient one look-alike, and write the place; returns caption and file names."""
+    """Give a patient one mimic, and write where it lies; returns caption and file names."""
     level, kind = what
     anatomy, protocol = draw_protocol(row, replica)
-    study = paint(anatomy, views.around_level(protocol, anatomy, level), {}, lookalikes={level: (kind,)})
-    (found,) = (record for record in study.lookalikes if record.kind == kind)
-    name = f"lookalike-{kind}-{level}.png"
+    study = paint(anatomy, views.around_level(protocol, anatomy, level), {}, mimics={level: (kind,)})
+    (found,) = (record for record in study.mimics if record.kind == kind)
+    name = f"mimic-{kind}-{level}.png"
     hu = views.scanned(study, study_rng(replica, int(row["index"]), Purpose.PICTURE))
     save(out / name, views.finding(study, hu, found))
     return f"{level} {kind}. {describe(row, protocol)}", [name], None
@@ -236,4 +234,4 @@ def write_picture(path: Path, tiles: Iterable[list[np.ndarray]]) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, Settings)
+    cli.run(main, Settings)

@@ -53,8 +53,8 @@ def as_drawn(protocol: Protocol) -> Series:
     positions = np.array([protocol.position_mm(k) for k in range(len(one_stack))] * protocol.stacks)
     geometry = (protocol.thickness_mm, protocol.grid.spacing_mm[1], tuple(protocol.grid.shape[1:]))
     storage = (16 if protocol.signed else 12, protocol.signed, protocol.intercept)
-    place = (numbers, positions, np.cross(*protocol.row_and_column()))
-    return _series(place, geometry, protocol.syntax, storage)
+    positioned = (numbers, positions, np.cross(*protocol.row_and_column()))
+    return _series(positioned, geometry, protocol.syntax, storage)
 
 
 def as_written(folder: Path) -> Series:
@@ -63,15 +63,15 @@ def as_written(folder: Path) -> Series:
     one = heads[min(heads)]
     positions = np.array([head.ImagePositionPatient for head in heads.values()], float)
     turn = np.array(one.ImageOrientationPatient, float)
-    place = (np.array(list(heads)), positions, np.cross(turn[:3], turn[3:]))
+    positioned = (np.array(list(heads)), positions, np.cross(turn[:3], turn[3:]))
     geometry = (float(one.SliceThickness), float(one.PixelSpacing[0]), (int(one.Rows), int(one.Columns)))
     storage = (int(one.BitsStored), bool(one.PixelRepresentation), int(one.RescaleIntercept))
-    return _series(place, geometry, str(one.file_meta.TransferSyntaxUID), storage)
+    return _series(positioned, geometry, str(one.file_meta.TransferSyntaxUID), storage)
 
 
-def _series(place: tuple, geometry: tuple, syntax: str, storage: tuple) -> Series:
-    """place: file numbers (n,), positions (n, 3) x, y, z in mm, and the slices' normal (3,)."""
-    numbers, positions, normal = place
+def _series(positioned: tuple, geometry: tuple, syntax: str, storage: tuple) -> Series:
+    """positioned: file numbers (n,), positions (n, 3) x, y, z in mm, and the slices' normal (3,)."""
+    numbers, positions, normal = positioned
     up = positions @ normal
     steps = np.diff(np.unique(np.round(up, 3)))
     step_mm = float(np.median(steps)) if len(steps) else 0.0

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from cspine import stage
+from cspine import cli
 from cspine.competition.labels import OVERALL
 from cspine.competition.tables import UID_COLUMN
 from replica.settings import ReplicaSettings
@@ -48,9 +48,7 @@ def shortcut(wanted: Wanted) -> list[str]:
     people = pd.read_csv(wanted.work / "truth" / "cohort.csv", dtype={UID_COLUMN: str})
     folders = [wanted.work / "competition" / "train_images" / uid for uid in people[UID_COLUMN]]
     with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
-        found = stage.progress(
-            pool.map(features_of, folders), unit="study", total=len(folders), what="headers"
-        )
+        found = cli.progress(pool.map(features_of, folders), unit="study", total=len(folders), what="headers")
         features = pd.DataFrame(list(found))
     truth = people[OVERALL].to_numpy()
     known = people[["site", "age"]].assign(man=(people["sex"] == "M").astype(int))

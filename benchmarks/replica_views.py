@@ -107,7 +107,7 @@ def _named(tile: np.ndarray, name: str) -> np.ndarray:
 
 
 def finding(study: Study, hu: np.ndarray, found) -> np.ndarray:
-    """A wound or look-alike, axial then sagittal, each plain and outlined: uint8 (rows, columns, 3)."""
+    """A wound or mimic, axial then sagittal, each plain and outlined: uint8 (rows, columns, 3)."""
     mask = np.zeros(hu.shape, bool)
     mask[found.part] = found.region
     spacing, tiles = study.protocol.grid.spacing_mm, []

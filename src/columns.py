@@ -1,28 +1,36 @@
 """Cut C1-C7 out of every series into CACHE/columns; run again, it goes on."""
 
-from cspine import stage
-from cspine.competition.tables import read_boxes, read_train
-from cspine.scans.batch import BatchSettings
-from cspine.scans.cutting import Cut, cut_columns
-from cspine.training.cached import open_columns, open_labels
-from cspine.training.presets import preset_named
+from pydantic.dataclasses import dataclass
+
+from cspine import cli
+from cspine.settings.execution import ExecutionSettings
+from cspine.settings.flags import CacheFlag, PresetFlag, RawFlag
+from cspine.settings.presets import PRESETS
+from cspine.settings.strict import STRICT
 
 
-def main(settings: BatchSettings) -> None:
-    """Cut what is missing, list what failed, say the figures."""
-    preset = preset_named(settings.preset)
-    labels, columns = open_labels(settings.cache, preset), open_columns(settings.cache, preset)
-    cut = Cut(settings.raw, labels, columns, preset.column)
-    batch = cut_columns(
-        cut,
-        read_train(settings.raw),
-        read_boxes(settings.raw),
-        settings.workers,
-        retry_failed=settings.retry_failed,
-        scheduler=settings.scheduler,
+@dataclass(frozen=True, config=STRICT)
+class Flags(ExecutionSettings, PresetFlag, CacheFlag, RawFlag):
+    """Flags of columns.py."""
+
+
+def main(flags: Flags) -> None:
+    """Cut what is missing, list what failed, print the figures."""
+    from cspine.competition.tables import read_boxes, read_train
+    from cspine.preprocessing.columns import ColumnsStage, cut_columns
+    from cspine.preprocessing.stores import open_columns, open_labels
+
+    preset = PRESETS[flags.preset]
+    labels, columns = open_labels(flags.cache, preset), open_columns(flags.cache, preset)
+    stage = ColumnsStage(flags.raw, labels, columns, preset.column)
+    batch = cut_columns(stage, read_train(flags.raw), read_boxes(flags.raw), flags)
+    batch.print_summary(
+        "columns",
+        read=f"{flags.raw} and {labels.folder}",
+        wrote=columns.folder,
+        counted=("slices", "slices_read"),
     )
-    batch.tell("columns", read=f"{settings.raw} and {labels.folder}", wrote=columns.folder)
 
 
 if __name__ == "__main__":
-    stage.run(main, BatchSettings)
+    cli.run(main, Flags)

@@ -1,26 +1,29 @@
 """Turn every DICOM series of train.csv into a small volume in CACHE/volumes; run again, it goes on."""
 
-from cspine import stage
-from cspine.scans.batch import BatchSettings
-from cspine.scans.prepare import prepare
-from cspine.training.cached import open_volumes
-from cspine.training.presets import preset_named
+from pydantic.dataclasses import dataclass
+
+from cspine import cli
+from cspine.settings.execution import ExecutionSettings
+from cspine.settings.flags import CacheFlag, PresetFlag, RawFlag
+from cspine.settings.presets import PRESETS
+from cspine.settings.strict import STRICT
 
 
-def main(settings: BatchSettings) -> None:
-    """Prepare, list what failed, say the figures."""
-    preset = preset_named(settings.preset)
-    store = open_volumes(settings.cache, preset)
-    batch = prepare(
-        settings.raw,
-        store,
-        settings.workers,
-        preset.locator.spacing_mm,
-        retry_failed=settings.retry_failed,
-        scheduler=settings.scheduler,
-    )
-    batch.tell("prepare", read=settings.raw, wrote=store.folder)
+@dataclass(frozen=True, config=STRICT)
+class Flags(ExecutionSettings, PresetFlag, CacheFlag, RawFlag):
+    """Flags of prepare.py."""
+
+
+def main(flags: Flags) -> None:
+    """Prepare what is missing, list what failed, print the figures."""
+    from cspine.preprocessing.prepare import prepare
+    from cspine.preprocessing.stores import open_volumes
+
+    preset = PRESETS[flags.preset]
+    store = open_volumes(flags.cache, preset)
+    batch = prepare(flags.raw, store, preset.locator.spacing_mm, flags)
+    batch.print_summary("prepare", read=flags.raw, wrote=store.folder, counted=("slices", "slices_read"))
 
 
 if __name__ == "__main__":
-    stage.run(main, BatchSettings)
+    cli.run(main, Flags)

@@ -1,23 +1,18 @@
 """Put together what travels to Kaggle: code, wheels and models as one dataset, and the kernel."""
 
-import json
-import shutil
 from pathlib import Path
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from cspine import stage, storage
-from cspine.errors import InputError
-from cspine.inference.bundle import assemble
+from cspine import cli
+from cspine.settings.flags import RunFlag
+from cspine.settings.strict import STRICT
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Settings:
+@dataclass(frozen=True, config=STRICT)
+class Flags(RunFlag):
     """Flags of push.py."""
 
-    run: Path = Path("data/runs/t4")
-    """The run whose models are bundled."""
     out: Path = Path("data/kaggle/push")
     """The folder for bundle/ and kernel/."""
     owner: str = "OWNER"
@@ -28,36 +23,12 @@ class Settings:
     """The kernel's folder."""
 
 
-def main(settings: Settings) -> None:
+def main(flags: Flags) -> None:
     """Assemble both folders and say which two commands send them."""
-    if settings.wheels is not None and not list(settings.wheels.glob("*.whl")):
-        raise InputError(f"--wheels {settings.wheels}: no .whl file in it; `make wheels` downloads them")
-    with storage.locked(settings.out, "push"):
-        bundle, kernel = settings.out / "bundle", settings.out / "kernel"
-        files = assemble(settings.run, bundle, settings.wheels)
-        storage.write_json(
-            bundle / "dataset-metadata.json",
-            {
-                "title": "cspine bundle",
-                "id": f"{settings.owner}/cspine-bundle",
-                "licenses": [{"name": "MIT"}],
-            },
-        )
-        shutil.rmtree(kernel, ignore_errors=True)
-        shutil.copytree(settings.kernel, kernel)
-        metadata = kernel / "kernel-metadata.json"
-        text = metadata.read_text().replace("OWNER/", f"{settings.owner}/")
-        storage.write_json(metadata, json.loads(text))
-    size = sum(path.stat().st_size for path in files) / 1e6
-    stage.say(
-        "push", read=settings.run, wrote=f"{bundle} and {kernel}", files=len(files), megabytes=round(size, 1)
-    )
-    print(
-        "nothing was sent; with Kaggle credentials these two commands do it:\n"
-        f"  .venv/bin/kaggle datasets create -p {bundle} --dir-mode zip\n"
-        f"  .venv/bin/kaggle kernels push -p {kernel}"
-    )
+    from cspine.kaggle.push import PushSources, prepare_push
+
+    prepare_push(PushSources(flags.run, flags.kernel, flags.owner, flags.wheels), flags.out)
 
 
 if __name__ == "__main__":
-    stage.run(main, Settings)
+    cli.run(main, Flags)

@@ -3,21 +3,22 @@
 import sys
 import time
 
-from cspine import stage
+from cspine import cli
 from replica.settings import ReplicaError, ReplicaSettings
-from replica.writer.folder import replicate
 
 
 def main(settings: ReplicaSettings) -> None:
     """Write or finish the replica, and say what is there."""
+    from replica.writer.folder import replicate
+
     start = time.monotonic()
     try:
         counts = replicate(settings)
     except ReplicaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    stage.say(
-        "replicate",
+    cli.log_stage(
+        "replica",
         read=f"seed {settings.seed}",
         wrote=settings.out,
         **counts,
@@ -26,4 +27,4 @@ def main(settings: ReplicaSettings) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, ReplicaSettings)
+    cli.run(main, ReplicaSettings)

@@ -2,41 +2,30 @@
 
 from pathlib import Path
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from cspine import stage, storage
-from cspine.inference.offline import run_kernel
+from cspine import cli
+from cspine.settings.flags import RawFlag, RunFlag
+from cspine.settings.layout import DEFAULT_OUT
+from cspine.settings.strict import STRICT
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Settings:
+@dataclass(frozen=True, config=STRICT)
+class Flags(RunFlag, RawFlag):
     """Flags of submission.py."""
 
-    raw: Path = Path("data/raw")
-    """The competition folder with sample_submission.csv and test_images."""
-    run: Path = Path("data/runs/t4")
-    """The run whose models are bundled."""
-    out: Path = Path("data/submissions/t4")
+    out: Path = DEFAULT_OUT
     """The folder for submission.csv, inference.json and the Kaggle folders (kaggle/input, kaggle/working)."""
     kernel: Path = Path("kernels/inference/inference.py")
     """The kernel's script."""
 
 
-def main(settings: Settings) -> None:
+def main(flags: Flags) -> None:
     """Lay out, run, check."""
-    with storage.locked(settings.out, "submission"):
-        result = run_kernel(settings.raw, settings.run, settings.kernel, settings.out)
-        report = storage.read_json(settings.out / "inference.json")
-    stage.say(
-        "submission",
-        read=f"{settings.raw} and {settings.run}",
-        wrote=result,
-        studies=report["studies"],
-        predicted=report["predicted"],
-        on_constants=len(report["on_constants"]),
-    )
+    from cspine.kaggle.local_run import make_submission
+
+    make_submission(flags.raw, flags.run, flags.kernel, flags.out)
 
 
 if __name__ == "__main__":
-    stage.run(main, Settings)
+    cli.run(main, Flags)

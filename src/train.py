@@ -1,35 +1,19 @@
 """Train classifier folds on the cached columns; started by torchrun it uses all GPUs."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from cspine import stage, storage
-from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.splits import read_folds
-from cspine.competition.tables import UID_COLUMN, read_train
-from cspine.errors import InputError
-from cspine.training.cached import open_columns
-from cspine.training.classify import ClassifierJob, train_fold
-from cspine.training.distributed import joined
-from cspine.training.presets import preset_named
+from cspine import cli
+from cspine.settings.flags import CacheFlag, PresetFlag, RawFlag, RunFlag
+from cspine.settings.presets import PRESETS
+from cspine.settings.strict import STRICT
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Settings:
+@dataclass(frozen=True, config=STRICT)
+class Flags(PresetFlag, RunFlag, CacheFlag, RawFlag):
     """Flags of train.py."""
 
-    raw: Path = Path("data/raw")
-    """The competition folder with train.csv."""
-    cache: Path = Path("data/cache")
-    """The cache with folds.csv and the columns."""
-    run: Path = Path("data/runs/t4")
-    """The folder for checkpoints and out-of-fold logits."""
-    preset: str = "t4"
-    """Settings by name: smoke, demo, t4 or h200."""
     fold: str = "all"
     """One fold by its number, or all of them."""
     pretrained: bool = True
@@ -38,48 +22,15 @@ class Settings:
     """A file with timm's weights of the encoder, for machines without a network."""
 
 
-def main(settings: Settings) -> None:
+def main(flags: Flags) -> None:
     """Train the folds that are not finished yet."""
-    preset = preset_named(settings.preset)
-    if not settings.pretrained:
+    from cspine.training.classify import classify
+
+    preset = PRESETS[flags.preset]
+    if not flags.pretrained:
         preset = replace(preset, classifier=replace(preset.classifier, pretrained=False))
-    folds = dict(read_folds(settings.cache / "folds.csv").itertuples(index=False, name=None))
-    train = read_train(settings.raw).set_index(UID_COLUMN)
-    columns = open_columns(settings.cache, preset)
-    truth = {
-        uid: train.loc[uid, list(PREDICTION_TYPES)].to_numpy(np.float64)
-        for uid in train.index
-        if uid in folds and columns.has(uid)
-    }
-    if not truth:
-        raise InputError(f"{columns.folder}: no column of any study in folds.csv; `make columns` makes them")
-    chosen = _folds(settings.fold, max(folds.values()) + 1)
-    with joined() as place, storage.locked(settings.run, "train", take=place.leads):
-        job = ClassifierJob(settings.run, columns, truth, folds, preset, place, settings.encoder_weights)
-        for fold in chosen:
-            train_fold(job, fold)
-        if place.leads:
-            stage.say(
-                "train",
-                read=settings.cache / "columns",
-                wrote=settings.run / "classifier",
-                studies=len(truth),
-                without_column=len(folds) - len(truth),
-                folds=",".join(str(fold) for fold in chosen),
-                processes=place.ranks,
-            )
-
-
-def _folds(wanted: str, count: int) -> list[int]:
-    """The folds that a flag names. Raises InputError for one that does not exist."""
-    if wanted == "all":
-        return list(range(count))
-    if not wanted.isdecimal() or int(wanted) >= count:
-        raise InputError(
-            f"--fold {wanted}: expected all, or a number from 0 to {count - 1} (folds.csv has {count})"
-        )
-    return [int(wanted)]
+    classify(flags.raw, flags.cache, flags.run, preset, flags.fold, flags.encoder_weights)
 
 
 if __name__ == "__main__":
-    stage.run(main, Settings)
+    cli.run(main, Flags)

@@ -1,7 +1,11 @@
+"""What all tests share: one thread, and the runs and competitions of `helpers.runs`."""
+
 import os
 
 import pytest
 import torch
+
+pytest_plugins = ["helpers.runs"]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md"]
-NOTEBOOKS = sorted((HOUSE / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ALLOWED = {"cspine", "numpy", "pandas", "matplotlib", "pathlib"}
 NEEDS = ("# needs Kaggle credentials", "# needs the real data", "# needs the network")
 
 
 def targets() -> set[str]:
     """Every target of the Makefile."""
-    return set(re.findall(r"^([a-z-]+):", (HOUSE / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def text_of(page: str) -> str:
-    return (HOUSE / page).read_text()
+    return (ROOT / page).read_text()
 
 
 def commands(page: str) -> list[str]:
@@ -58,21 +58,21 @@ def test_every_path_in_backticks_exists(page):
     quoted = re.findall(r"`([\w./-]*/[\w.-]+\.\w+)`", text_of(page))
     linked = re.findall(r"\]\(((?!https?:)[^)#]+)\)", text_of(page))
     made = [path for path in quoted if path.startswith("data/") and path != "data/README.md"]
-    missing = [path for path in {*quoted, *linked} - {*made} if not (HOUSE / path).exists()]
+    missing = [path for path in {*quoted, *linked} - {*made} if not (ROOT / path).exists()]
     assert missing == []
 
 
 def test_the_tree_lists_exactly_what_stands_under_src():
     named = {path for path in tree() if path.startswith("src/")}
-    folders = {path.parent for path in (HOUSE / "src").rglob("*.py")}
-    files = {path for path in (HOUSE / "src").rglob("*.py") if path.name != "__init__.py"}
-    there = {f"{path.relative_to(HOUSE).as_posix()}/" for path in folders}
-    there |= {path.relative_to(HOUSE).as_posix() for path in files}
+    folders = {path.parent for path in (ROOT / "src").rglob("*.py")}
+    files = {path for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py"}
+    there = {f"{path.relative_to(ROOT).as_posix()}/" for path in folders}
+    there |= {path.relative_to(ROOT).as_posix() for path in files}
     assert named == there
 
 
 def test_the_rest_of_the_tree_exists_and_has_comments():
-    assert [path for path in tree() if not (HOUSE / path).exists()] == []
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
     assert [
         path for path, comment in tree().items() if not comment and path not in ("Makefile", "src/")
     ] == []
@@ -80,9 +80,9 @@ def test_the_rest_of_the_tree_exists_and_has_comments():
 
 def test_every_command_runs_in_ci_or_says_what_it_needs():
     """Targets that .ci/run calls, and those that these call in turn, are run; all others need a mark."""
-    makefile = (HOUSE / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)*)", makefile, re.MULTILINE))
-    run = set(re.findall(r"^make ([a-z-]+)", (HOUSE / ".ci" / "run").read_text(), re.MULTILINE))
+    run = set(re.findall(r"^make ([a-z-]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE))
     for target in list(run):
         for line in re.findall(r"\$\(MAKE\) (.*)", recipes[target]):
             run |= targets() & set(line.split())
@@ -96,7 +96,7 @@ def test_every_command_runs_in_ci_or_says_what_it_needs():
 
 
 def test_variables_in_commands_are_the_makefiles():
-    known = set(re.findall(r"^([A-Z]+)\s*[?:]?=", (HOUSE / "Makefile").read_text(), re.MULTILINE))
+    known = set(re.findall(r"^([A-Z]+)\s*[?:]?=", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
         for line in commands(page):
             if line.startswith("make "):
@@ -111,7 +111,7 @@ def sources(path: Path) -> list[str]:
 
 def module_file(name: str) -> Path | None:
     """The file of a module of the library; None if there is no such module."""
-    place = HOUSE.joinpath("src", *name.split("."))
+    place = ROOT.joinpath("src", *name.split("."))
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
 
@@ -193,8 +193,8 @@ def test_what_notebooks_take_from_the_library_exists(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebooks_begin_at_the_demos_paths(path):
     text = "\n".join(sources(path))
-    demo = set(re.findall(r"data/(\w+)/demo", (HOUSE / "Makefile").read_text()))
-    used = re.findall(r'HOUSE / "data" / "(\w+)" / "demo"', text)
+    demo = set(re.findall(r"data/(\w+)/demo", (ROOT / "Makefile").read_text()))
+    used = re.findall(r'ROOT / "data" / "(\w+)" / "demo"', text)
     assert used and set(used) <= demo
 
 
@@ -205,7 +205,7 @@ def test_there_are_three_notebooks():
 def test_the_picture_needs_nothing_from_outside():
     from xml.etree import ElementTree
 
-    root = ElementTree.parse(HOUSE / "docs" / "architecture.svg").getroot()
+    root = ElementTree.parse(ROOT / "docs" / "architecture.svg").getroot()
     assert {part.tag.rpartition("}")[2] for part in root.iter()}.isdisjoint(
         {"script", "image", "foreignObject"}
     )
@@ -213,5 +213,5 @@ def test_the_picture_needs_nothing_from_outside():
     rooms = ["competition", "scans", "networks", "training", "inference", "evidence"]
     places = [words.index(f" {room} ") for room in rooms]
     assert places == sorted(places)
-    for script in (HOUSE / "src").glob("*.py"):
+    for script in (ROOT / "src").glob("*.py"):
         assert script.stem in words, f"the picture lacks {script.name}"

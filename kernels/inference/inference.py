@@ -32,6 +32,6 @@ if __name__ == "__main__":  # decoding runs in processes that import this file a
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--find-links"]
         subprocess.run([*pip, str(bundle / "wheels"), *names], check=True)
     sys.path.insert(0, str(bundle / "src"))
-    from cspine.inference.kernel import main
+    from cspine.kaggle.kernel import main
 
     sys.exit(main(folder_with("sample_submission.csv"), bundle / "models", Path.cwd()))

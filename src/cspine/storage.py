@@ -18,25 +18,25 @@ import pandas as pd
 
 from cspine.errors import InputError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class NoRoom(InputError):
+class DiskFull(InputError):
     """A disk is full. Every further file would meet the same, so this ends a run."""
 
 
 @contextmanager
-def room_in(folder: Path | str) -> Iterator[None]:
-    """Turn the system's errors about a full disk into NoRoom, which says what to do."""
+def full_disk_reported(folder: Path | str) -> Iterator[None]:
+    """Turn the system's errors about a full disk into DiskFull, which says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL_ERRORS:
             raise
-        places = [Path(folder).absolute(), *Path(folder).absolute().parents]
-        there = next(path for path in places if path.exists() and not path.name.endswith(".tmp"))
+        candidates = [Path(folder).absolute(), *Path(folder).absolute().parents]
+        there = next(path for path in candidates if path.exists() and not path.name.endswith(".tmp"))
         free_mb = shutil.disk_usage(there).free / 1e6
-        raise NoRoom(
+        raise DiskFull(
             f"{there}: can't be written ({error.strerror}; {free_mb:.0f} MB free there); make room or name "
             "another folder, then run again: what is finished stays, the rest is done then"
         ) from error
@@ -50,12 +50,12 @@ def temporary_beside(path: Path) -> Path:
 def write_bytes(path: Path | str, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part (rename within a folder).
 
-    Raises NoRoom if the disk is full; what was written until then is removed.
+    Raises DiskFull if the disk is full; what was written until then is removed.
     """
     path = Path(path)
     temporary = temporary_beside(path)
     try:
-        with room_in(path.parent):
+        with full_disk_reported(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -110,7 +110,7 @@ def locked(folder: Path | str, what: str, take: bool = True) -> Iterator[None]:
         yield
         return
     folder = Path(folder)
-    with room_in(folder):
+    with full_disk_reported(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "w")  # noqa: SIM115  closed below
     with file:

@@ -11,7 +11,7 @@ from replica.anatomy.texture import lookup, make_texture
 from replica.cohort.published import LEVELS
 from replica.injuries.bones import Canvas, Wound, paint_bone, paint_discs
 from replica.injuries.fractures import Injury, draw_injuries
-from replica.injuries.lookalikes import Lookalike
+from replica.injuries.mimics import Mimic
 from replica.scanner.oddities import Oddity, make_odd
 from replica.scanner.protocol import Protocol, choose_protocol
 from replica.settings import ReplicaSettings
@@ -28,7 +28,7 @@ class Purpose(IntEnum):
     SCAN = 3
     ANNOTATORS = 4
     ODDITY = 5
-    PICTURE = 100  # of a single fracture or look-alike, in the gallery
+    PICTURE = 100  # of a single fracture or mimic, in the gallery
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Study:
     hu: np.ndarray  # (z, y, x) float32, head to feet
     labels: np.ndarray  # (z, y, x) uint8: 1-7 C1-C7, 8.. thoracic
     wounds: tuple[Wound, ...]
-    lookalikes: tuple[Lookalike, ...] = ()
+    mimics: tuple[Mimic, ...] = ()
     unseen: tuple[Injury, ...] = ()  # fractures outside the field of view of an odd study
 
 
@@ -73,11 +73,11 @@ def paint(
     anatomy: Anatomy,
     protocol: Protocol,
     injuries: dict[str, Injury],
-    lookalikes: dict[str, tuple[str, ...]] | None = None,
+    mimics: dict[str, tuple[str, ...]] | None = None,
 ) -> Study:
     """Paint tissue, discs and bones on the protocol's grid.
 
-    `injuries` by the level they break; `lookalikes` are drawn from the anatomy, or are the kinds given by
+    `injuries` by the level they break; `mimics` are drawn from the anatomy, or are the kinds given by
     level and no others.
     """
     grid = protocol.grid
@@ -88,19 +88,19 @@ def paint(
         canvas.hu[k] = painter(k)
         _marble(canvas, k)
     paint_discs(canvas)
-    wounds, seen = paint_bones(canvas, injuries, lookalikes)
+    wounds, seen = paint_bones(canvas, injuries, mimics)
     shown = [wound.injury for wound in wounds]
     unseen = tuple(one for injury in injuries.values() for one in injury.parts if one not in shown)
     return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen)
 
 
 def paint_bones(
-    canvas: Canvas, injuries: dict[str, Injury], lookalikes: dict[str, tuple[str, ...]] | None = None
-) -> tuple[list[Wound], list[Lookalike]]:
-    """Paint all vertebrae over what is there; returns where fractures and look-alikes lie. As `paint`."""
+    canvas: Canvas, injuries: dict[str, Injury], mimics: dict[str, tuple[str, ...]] | None = None
+) -> tuple[list[Wound], list[Mimic]]:
+    """Paint all vertebrae over what is there; returns where fractures and mimics lie. As `paint`."""
     wounds, seen = [], []
     for number, name in enumerate(NAMES):
-        found, marks = paint_bone(canvas, number, injuries.get(name), lookalikes)
+        found, marks = paint_bone(canvas, number, injuries.get(name), mimics)
         wounds += found
         seen += marks
     return wounds, seen

@@ -23,12 +23,12 @@ from replica.settings import ReplicaSettings
 from replica.study import draw_protocol, make_study
 from replica.writer.folder import replicate, write_series
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 def run(*flags):
     return subprocess.run(
-        [sys.executable, HOUSE / "benchmarks" / "bench_replica.py", *map(str, flags)],
+        [sys.executable, ROOT / "benchmarks" / "bench_replica.py", *map(str, flags)],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 

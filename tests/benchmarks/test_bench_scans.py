@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 def run(*flags, **environment):
     return subprocess.run(
-        [sys.executable, HOUSE / "benchmarks" / "bench_scans.py", *map(str, flags)],
+        [sys.executable, ROOT / "benchmarks" / "bench_scans.py", *map(str, flags)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},

@@ -1,4 +1,4 @@
-"""The gallery shows every fracture and look-alike, and its outlines lie where these are."""
+"""The gallery shows every fracture and mimic, and its outlines lie where these are."""
 
 import re
 import subprocess
@@ -12,22 +12,22 @@ import replica_views as views
 
 from replica.cohort.studies import make_cohort
 from replica.injuries.fractures import EVERY_KIND
-from replica.injuries.lookalikes import EVERY_LOOKALIKE
+from replica.injuries.mimics import EVERY_MIMIC
 from replica.settings import ReplicaSettings
 from replica.study import draw_protocol
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_a_quick_gallery_shows_every_kind_and_writes_the_picture(tmp_path):
-    command = [sys.executable, HOUSE / "benchmarks" / "replica_gallery.py", "--quick", "--workers", "1"]
+    command = [sys.executable, ROOT / "benchmarks" / "replica_gallery.py", "--quick", "--workers", "1"]
     paths = ["--out", tmp_path / "page", "--picture", tmp_path / "docs" / "replica.png"]
     done = subprocess.run([*command, *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "page" / "index.html").read_text()
     assert [kind for kind in EVERY_KIND if f"<h2>Fracture: {kind}</h2>" not in page] == []
-    assert [kind for kind in EVERY_LOOKALIKE if f"<h2>No fracture: {kind}</h2>" not in page] == []
+    assert [kind for kind in EVERY_MIMIC if f"<h2>No fracture: {kind}</h2>" not in page] == []
     shown = re.findall(r"<img src='([^']+)'", page)
     assert sorted(shown) == sorted(path.name for path in (tmp_path / "page").glob("*.png"))
     for name in shown:

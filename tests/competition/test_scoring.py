@@ -6,7 +6,7 @@ import pytest
 
 from cspine.competition import metric, scoring
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.submission import CLIP
+from cspine.competition.submission import SUBMIT_CLIP
 
 
 def sets() -> dict:
@@ -64,5 +64,5 @@ def test_constants_for_a_level_that_never_breaks_can_still_be_submitted():
     train = pd.DataFrame(0, index=range(4), columns=list(PREDICTION_TYPES))
     train.loc[0, ["C2", "patient_overall"]] = 1
     constants = scoring.training_constants(train)
-    assert constants[0] == CLIP
+    assert constants[0] == SUBMIT_CLIP
     assert constants[[1, 7]] == pytest.approx([0.4, 0.4])

@@ -12,9 +12,9 @@ CONSTANTS = np.linspace(0.1, 0.45, 8)
 def test_rows_are_exactly_the_samples_in_its_order(raw):
     sample = tables.read_sample(raw).sample(frac=1, random_state=1)
     values = {U + "7": np.linspace(0.2, 0.9, 8), U + "9": np.linspace(0.9, 0.2, 8)}
-    frame, on_constants = submission.assemble(sample, values, CONSTANTS)
+    frame, fell_back = submission.assemble(sample, values, CONSTANTS)
     assert frame["row_id"].tolist() == sample["row_id"].tolist()
-    assert on_constants == [U + "8"]
+    assert fell_back == [U + "8"]
     got = frame.set_index("row_id")["fractured"]
     assert got[U + "7_C1"] == 0.2
     assert got[U + "9_patient_overall"] == pytest.approx(0.2)
@@ -23,25 +23,25 @@ def test_rows_are_exactly_the_samples_in_its_order(raw):
 
 def test_a_sample_with_one_row_a_study_is_answered_with_these_rows():
     sample = pd.DataFrame({"row_id": ["1.2_C7", "1.3_patient_overall"], "fractured": 0.5})
-    frame, on_constants = submission.assemble(sample, {"1.3": CONSTANTS, "1.4": CONSTANTS}, CONSTANTS)
+    frame, fell_back = submission.assemble(sample, {"1.3": CONSTANTS, "1.4": CONSTANTS}, CONSTANTS)
     assert frame["fractured"].tolist() == pytest.approx([0.4, 0.45])
-    assert on_constants == ["1.2"]
+    assert fell_back == ["1.2"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.2, 1.2])
 def test_unusable_predictions_are_replaced_by_constants_and_listed(raw, bad):
     values = np.full(8, 0.3)
     values[4] = bad
-    frame, on_constants = submission.assemble(tables.read_sample(raw), {U + "7": values}, CONSTANTS)
-    assert on_constants == [U + "7", U + "8", U + "9"]
+    frame, fell_back = submission.assemble(tables.read_sample(raw), {U + "7": values}, CONSTANTS)
+    assert fell_back == [U + "7", U + "8", U + "9"]
     assert frame["fractured"][:8].tolist() == pytest.approx(CONSTANTS)
 
 
 def test_certainties_and_constants_are_clipped(raw):
     values = np.array([0, 1] * 4)
     frame, _ = submission.assemble(tables.read_sample(raw), {U + "7": values}, np.zeros(8))
-    assert frame["fractured"][:2].tolist() == [submission.CLIP, 1 - submission.CLIP]
-    assert frame["fractured"][8] == submission.CLIP
+    assert frame["fractured"][:2].tolist() == [submission.SUBMIT_CLIP, 1 - submission.SUBMIT_CLIP]
+    assert frame["fractured"][8] == submission.SUBMIT_CLIP
 
 
 def test_predictions_of_another_shape_are_our_own_fault(raw):

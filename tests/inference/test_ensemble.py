@@ -1,42 +1,35 @@
-import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hand_made import column
+from helpers.hand_made import column
 
 from cspine.errors import InputError
-from cspine.inference.ensemble import CALIBRATION, Calibration, Ensemble
-from cspine.networks.checkpoints import MODEL, read_description, save_weights
-from cspine.training.runs import CLASSIFIER, LOCATOR, fold_folder
+from cspine.inference.ensemble import Ensemble
+from cspine.networks.checkpoints import read_description, save_weights
+from cspine.settings.layout import CLASSIFIER, LOCATOR, RunLayout
 
 CPU = torch.device("cpu")
-WHOLE = {"level_slope": 1, "overall_slope": 1, "biases": [0.0] * 8, "constants": [0.5] * 8}
-"""A calibration as its file has it."""
 
 
 def test_all_folds_are_loaded_and_asked(run, make):
     ensemble = Ensemble.load(run, CPU)
     assert (len(ensemble.locators), len(ensemble.classifiers)) == (2, 2)
     assert ensemble.preset.stacks == make.preset.stacks
-    assert ensemble.calibration == make.calibration
     neck = column()
-    both = ensemble.values(neck)
-    alone = [
-        replace(ensemble, classifiers=[one]).values(neck)[0] for one in ensemble.classifiers
-    ]  # folds differ, so the mean is neither
-    assert alone[0] != alone[1]
-    logit = [(np.log(v / (1 - v)) + 0.5) / 1.25 for v in alone]
-    assert both[0] == pytest.approx(1 / (1 + np.exp(-(1.25 * np.mean(logit) - 0.5))), abs=1e-6)
-    assert both.shape == (8,) and ((both > 0) & (both < 1)).all()
+    both = ensemble.predict(neck)
+    alone = [replace(ensemble, classifiers=[one]).predict(neck) for one in ensemble.classifiers]
+    assert (alone[0] != alone[1]).any(), "folds differ, so the mean is neither"
+    np.testing.assert_allclose(both, (alone[0] + alone[1]) / 2, atol=1e-6)
+    assert both.shape == (8,) and both.dtype == np.float64
 
 
 def test_the_locators_label_bone_by_height(run):
     hu = np.full((32, 12, 12), -1000, np.int16)
     hu[:, 4:8, 4:8] = 600
-    labels = Ensemble.load(run, CPU).label(hu)
+    labels = Ensemble.load(run, CPU).segment(hu)
     assert set(np.unique(labels)) == {0, 1, 2, 3, 4, 5, 6, 7, 8}
     assert (np.diff(labels[:, 5, 5].astype(int)) >= 0).all()
     assert (labels[:, 0, 0] == 0).all()
@@ -57,8 +50,8 @@ def test_a_network_of_other_settings_is_refused(own_run, make, tmp_path, kind, f
         for name, value in part.items()
     }
     other = make.write_run(tmp_path / "other", preset=replace(make.preset, **changes))
-    name = fold_folder(own_run, kind, fold) / MODEL
-    shutil.copy(fold_folder(other, kind, fold) / MODEL, name)
+    name = RunLayout(own_run).model(kind, fold)
+    shutil.copy(RunLayout(other).model(kind, fold), name)
     with pytest.raises(InputError, match="other settings") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)
@@ -67,7 +60,7 @@ def test_a_network_of_other_settings_is_refused(own_run, make, tmp_path, kind, f
 @pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
 @pytest.mark.parametrize("fold", [0, 1])
 def test_a_missing_fold_is_refused(own_run, kind, fold):
-    name = fold_folder(own_run, kind, fold) / MODEL
+    name = RunLayout(own_run).model(kind, fold)
     name.unlink()
     with pytest.raises(InputError) as error:
         Ensemble.load(own_run, CPU)
@@ -76,7 +69,7 @@ def test_a_missing_fold_is_refused(own_run, kind, fold):
 
 def test_the_same_last_fold_missing_from_both_networks_is_noticed(own_run):
     for kind in (LOCATOR, CLASSIFIER):
-        (fold_folder(own_run, kind, 1) / MODEL).unlink()
+        (RunLayout(own_run).model(kind, 1)).unlink()
     with pytest.raises(InputError, match="the run has 2 folds; `make locate`"):
         Ensemble.load(own_run, CPU)
 
@@ -84,8 +77,8 @@ def test_the_same_last_fold_missing_from_both_networks_is_noticed(own_run):
 @pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
 def test_a_fold_of_another_split_is_refused(own_run, make, tmp_path, kind):
     other = make.write_run(tmp_path / "other", folds={"1.2.1": 1, "1.2.2": 0})
-    name = fold_folder(own_run, kind, 1) / MODEL
-    shutil.copy(fold_folder(other, kind, 1) / MODEL, name)
+    name = RunLayout(own_run).model(kind, 1)
+    shutil.copy(RunLayout(other).model(kind, 1), name)
     with pytest.raises(InputError, match="another split") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)
@@ -93,8 +86,8 @@ def test_a_fold_of_another_split_is_refused(own_run, make, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
 def test_a_fold_in_another_ones_place_is_refused(own_run, kind):
-    name = fold_folder(own_run, kind, 1) / MODEL
-    shutil.copy(fold_folder(own_run, kind, 0) / MODEL, name)
+    name = RunLayout(own_run).model(kind, 1)
+    shutil.copy(RunLayout(own_run).model(kind, 0), name)
     with pytest.raises(InputError, match="this is fold 0") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)
@@ -106,7 +99,7 @@ def test_a_run_without_any_model_says_what_makes_them(tmp_path):
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(own_run):
-    name = fold_folder(own_run, LOCATOR, 1) / MODEL
+    name = RunLayout(own_run).model(LOCATOR, 1)
     name.write_bytes(name.read_bytes()[:100])
     with pytest.raises(InputError) as error:
         Ensemble.load(own_run, CPU)
@@ -114,51 +107,15 @@ def test_a_file_that_is_no_checkpoint_is_refused(own_run):
 
 
 def test_a_classifier_in_a_locators_place_is_refused(own_run):
-    name = fold_folder(own_run, LOCATOR, 1) / MODEL
-    shutil.copy(fold_folder(own_run, CLASSIFIER, 1) / MODEL, name)
+    name = RunLayout(own_run).model(LOCATOR, 1)
+    shutil.copy(RunLayout(own_run).model(CLASSIFIER, 1), name)
     with pytest.raises(InputError, match="a classifier, expected a locator"):
         Ensemble.load(own_run, CPU)
 
 
 def test_weights_of_another_shape_are_refused(own_run, make):
-    name = fold_folder(own_run, LOCATOR, 0) / MODEL
+    name = RunLayout(own_run).model(LOCATOR, 0)
     save_weights(name, {"a": torch.zeros(3)}, read_description(name, "make locate"))
     with pytest.raises(InputError, match="do not fit") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        "{",
-        '{"level_slope": 1}',
-        json.dumps({**WHOLE, "constants": [0.5]}),
-        json.dumps({**WHOLE, "biases": [0.0] * 7}),
-        json.dumps({**WHOLE, "level_slope": "steep"}),
-        "[1, 2]",
-    ],
-)
-def test_a_broken_calibration_names_its_file(own_run, content):
-    path = own_run / CALIBRATION
-    path.unlink()
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError, match="make cv") as error:
-        Ensemble.load(own_run, CPU)
-    assert str(path) in str(error.value)
-
-
-def test_calibration_is_its_formula():
-    biases = tuple(np.linspace(-1, 1, 8))
-    calibration = Calibration(2.0, 0.5, biases, (0.5,) * 8)
-    logits = np.linspace(-3, 3, 16).reshape(2, 8)
-    values = calibration.apply(logits)
-    for study in range(2):
-        for level in range(8):
-            slope = 2.0 if level < 7 else 0.5
-            expected = 1 / (1 + np.exp(-(slope * logits[study, level] + biases[level])))
-            assert values[study, level] == pytest.approx(expected, rel=1e-12)
-    assert np.isfinite(calibration.apply(np.full(8, 1e30))).all()
-    assert np.isfinite(calibration.apply(np.full(8, -1e30))).all()

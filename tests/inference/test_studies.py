@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from cspine.inference.decoded import decode_study, load_small, load_volume
 from cspine.inference.ensemble import Ensemble
 from cspine.inference.studies import Limits, predict_studies
-from cspine.scans.column import Column
-from cspine.scans.scratch import decode_to_scratch, load_volume
+from cspine.preprocessing.column import Column
 
 
 @pytest.fixture
@@ -23,38 +23,37 @@ def test_a_bad_study_gives_a_reason_and_the_next_goes_on(competition, studies, e
         "absent": tmp_path / "absent",
         "good": competition / "test_images" / studies[1],
     }
-    scratch = tmp_path / "scratch"
-    found = {p.study: p for p in predict_studies(folders, ensemble, scratch, Limits(workers=1))}
+    decoded = tmp_path / "decoded"
+    found = {p.study: p for p in predict_studies(folders, ensemble, decoded, Limits(workers=1))}
     assert set(found) == set(folders)
     for study in ("damaged", "empty", "absent"):
-        assert found[study].values is None and found[study].column is None
+        assert found[study].logits is None and found[study].column is None
         assert len(found[study].reason) > 10
     assert "damaged" in found["damaged"].reason and "empty" in found["empty"].reason
     good = found["good"]
     assert good.reason == "" and good.seconds > 0
-    assert good.values.shape == (8,) and np.isfinite(good.values).all()
-    assert ((good.values > 0) & (good.values < 1)).all()
+    assert good.logits.shape == (8,) and np.isfinite(good.logits).all()
     assert isinstance(good.column, Column) and good.column.study == studies[1]
-    assert list(scratch.iterdir()) == []
+    assert list(decoded.iterdir()) == []
 
 
 def test_a_deadline_that_passed_leaves_the_rest_with_that_reason(competition, studies, ensemble, tmp_path):
     folder = competition / "test_images" / studies[0]
     folders = {f"study {number}": folder for number in range(4)}
     limits = Limits(workers=1, until=time.monotonic() - 1)
-    found = list(predict_studies(folders, ensemble, tmp_path / "scratch", limits))
+    found = list(predict_studies(folders, ensemble, tmp_path / "decoded", limits))
     assert sorted(p.study for p in found) == sorted(folders)
-    late = [p for p in found if p.values is None]
+    late = [p for p in found if p.logits is None]
     assert len(late) == 3
     assert {p.reason for p in late} == {"the time was up before its turn"}
-    assert [p.values is None for p in found] == [False, True, True, True]
+    assert [p.logits is None for p in found] == [False, True, True, True]
 
 
 def test_a_study_without_a_neck_gives_a_reason(competition, studies, blind_run, tmp_path):
     folders = {"one": competition / "test_images" / studies[0]}
     ensemble = Ensemble.load(blind_run, torch.device("cpu"))
-    (found,) = predict_studies(folders, ensemble, tmp_path / "scratch", Limits(workers=1))
-    assert found.values is None
+    (found,) = predict_studies(folders, ensemble, tmp_path / "decoded", Limits(workers=1))
+    assert found.logits is None
     assert studies[0] in found.reason and "0 cervical vertebrae" in found.reason
 
 
@@ -67,23 +66,24 @@ def test_an_error_of_the_networks_costs_its_own_study_only(
         asked.append(hu.shape)
         if len(asked) == 1:
             raise RuntimeError("out of memory")
-        return label(self, hu)
+        return segment(self, hu)
 
-    label = Ensemble.label
-    monkeypatch.setattr(Ensemble, "label", fails_once)
+    segment = Ensemble.segment
+    monkeypatch.setattr(Ensemble, "segment", fails_once)
     folders = {study: competition / "test_images" / study for study in studies}
-    found = list(predict_studies(folders, ensemble, tmp_path / "scratch", Limits(workers=1)))
-    assert found[0].reason == "RuntimeError: out of memory" and found[0].values is None
-    assert found[1].values is not None
-    assert list((tmp_path / "scratch").iterdir()) == []
+    found = list(predict_studies(folders, ensemble, tmp_path / "decoded", Limits(workers=1)))
+    assert found[0].reason == "RuntimeError: out of memory" and found[0].logits is None
+    assert found[1].logits is not None
+    assert list((tmp_path / "decoded").iterdir()) == []
 
 
 def test_a_second_attempt_replaces_what_the_first_left(competition, studies, tmp_path):
-    scratch = tmp_path / "0"
-    scratch.mkdir()
-    (scratch / "hu.npy").write_bytes(b"half")
-    decode_to_scratch(str(competition / "test_images" / studies[0]), str(scratch), 4.0)
-    volume = load_volume(scratch)
+    decoded = tmp_path / "0"
+    decoded.mkdir()
+    (decoded / "hu.npy").write_bytes(b"half")
+    decode_study(str(competition / "test_images" / studies[0]), str(decoded), 4.0)
+    volume = load_volume(decoded)
     assert volume.study == studies[0]
     assert volume.hu.dtype == np.int16 and volume.hu.shape[1:] == (64, 64)
-    assert np.load(scratch / "small.npy").ndim == 3
+    small, affine = load_small(decoded)
+    assert small.ndim == 3 and affine.shape == (4, 4)

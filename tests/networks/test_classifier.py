@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from cspine.competition.labels import PUBLISHED
 from cspine.competition.metric import best_constants, global_loss_of_constants
 from cspine.errors import InputError
+from cspine.networks import precision
 from cspine.networks.classifier import Classifier, make_encoder, study_logits
-from cspine.networks.settings import ClassifierSettings
+from cspine.settings.networks import ClassifierSettings
 from cspine.training.losses import competition_loss, slice_loss
 
 SMALL = ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=16, context_layers=1, dropout=0.1)
@@ -113,13 +114,15 @@ def test_an_untrained_network_answers_about_the_rates():
     assert global_loss_of_constants(rates, values) < best + 0.03
 
 
-def test_a_mean_of_two_networks():
+def test_a_mean_of_two_networks(monkeypatch):
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.float32)
     models = [make(seed=seed).eval() for seed in range(2)]
     images, masks = inputs(2)
     cpu = torch.device("cpu")
-    one, two = (study_logits([model], images, masks, cpu, torch.float32) for model in models)
-    assert torch.allclose(study_logits(models, images, masks, cpu, torch.float32), (one + two) / 2, atol=1e-5)
-    rough = study_logits(models, images, masks, cpu, torch.bfloat16)
+    one, two = (study_logits([model], images, masks, cpu) for model in models)
+    assert torch.allclose(study_logits(models, images, masks, cpu), (one + two) / 2, atol=1e-5)
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
+    rough = study_logits(models, images, masks, cpu)
     assert rough.dtype == torch.float32 and torch.allclose(rough, (one + two) / 2, atol=0.1)
 
 
@@ -141,7 +144,7 @@ import time
 import timm, torch
 from cspine.errors import InputError
 from cspine.networks.classifier import make_encoder
-from cspine.networks.settings import ClassifierSettings
+from cspine.settings.networks import ClassifierSettings
 
 start = time.perf_counter()
 try:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from cspine.networks import precision
 from cspine.networks.locator import CLASSES, Locator, label_map, locator_input
-from cspine.networks.settings import LocatorSettings
+from cspine.settings.networks import LocatorSettings
 
 SMALL = LocatorSettings(spacing_mm=4.0, channels=(4, 8, 16), crop_vox=(16, 16, 16))
 CPU = torch.device("cpu")
@@ -50,9 +51,9 @@ def test_label_map_is_the_mean_of_probabilities():
     sure, leaning = torch.zeros(1, 9, 4, 4, 4), torch.zeros(1, 9, 4, 4, 4)
     sure[:, 2], leaning[:, 1] = 20, 0.5
     hu = np.zeros((4, 4, 4), np.int16)
-    labels = label_map([Fixed(sure), Fixed(leaning), Fixed(leaning)], hu, CPU, torch.float32)
+    labels = label_map([Fixed(sure), Fixed(leaning), Fixed(leaning)], hu, CPU)
     assert labels.dtype == np.uint8 and labels.shape == (4, 4, 4) and (labels == 2).all()
-    assert (label_map([Fixed(leaning)], hu, CPU, torch.float32) == 1).all()
+    assert (label_map([Fixed(leaning)], hu, CPU) == 1).all()
 
 
 def test_label_map_keeps_the_largest_piece_of_a_level():
@@ -60,12 +61,13 @@ def test_label_map_keeps_the_largest_piece_of_a_level():
     logits[:, 0] = 1
     logits[:, 3, :3], logits[:, 3, 7] = 5, 5
     logits[:, 8, 4], logits[:, 8, 6, 0, 0] = 5, 5
-    labels = label_map([Fixed(logits)], np.zeros((8, 4, 4), np.int16), CPU, torch.float32)
+    labels = label_map([Fixed(logits)], np.zeros((8, 4, 4), np.int16), CPU)
     assert (labels[:3] == 3).all() and not (labels[7] == 3).any()
     assert (labels[4] == 8).all() and labels[6, 0, 0] == 8  # thoracic vertebrae are several
 
 
-def test_label_map_of_a_real_network():
+def test_label_map_of_a_real_network(monkeypatch):
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
     hu = np.random.default_rng(0).integers(-1000, 1500, (24, 20, 18)).astype(np.int16)
-    labels = label_map([make(1), make(2)], hu, CPU, torch.bfloat16)
+    labels = label_map([make(1), make(2)], hu, CPU)
     assert labels.shape == hu.shape and labels.max() <= 8

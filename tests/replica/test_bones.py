@@ -11,7 +11,7 @@ from replica.anatomy.shapes import Grid
 from replica.anatomy.texture import make_texture
 from replica.injuries.bones import Canvas, paint_bone
 from replica.injuries.fractures import EVERY_KIND, draw_injuries, draw_injury, kinds_at
-from replica.injuries.lookalikes import EVERY_LOOKALIKE, LEVELS_OF, draw_kinds
+from replica.injuries.mimics import EVERY_MIMIC, LEVELS_OF, draw_kinds
 from replica.scanner.protocol import choose_protocol
 from replica.settings import ReplicaSettings
 from replica.study import paint
@@ -74,8 +74,8 @@ def test_neighbours_meet_in_joints_but_do_not_grow_together():
     assert touching / 5 < 0.15
 
 
-@pytest.mark.parametrize("kind", EVERY_LOOKALIKE)
-def test_a_lookalike_leaves_its_trace_where_it_is_recorded(kind):
+@pytest.mark.parametrize("kind", EVERY_MIMIC)
+def test_a_mimic_leaves_its_trace_where_it_is_recorded(kind):
     for level in LEVELS_OF[kind]:
         anatomy = patient(5)
         plain, marked = around(anatomy, level), around(anatomy, level)
@@ -93,20 +93,20 @@ def test_a_lookalike_leaves_its_trace_where_it_is_recorded(kind):
             assert (outside > 150).sum() < 0.35 * (changed > 60).sum() + 10, level
 
 
-def test_lookalikes_come_to_whole_and_broken_spines_alike():
+def test_mimics_come_to_whole_and_broken_spines_alike():
     settings = ReplicaSettings(out=Path("unused"), size=0.125)
     for seed in (2, 3):
         anatomy = patient(seed, age=80)
         protocol = choose_protocol(4, anatomy, settings, np.random.default_rng(seed))
         injuries = draw_injuries(["C2", "C5", "C6"], (0.0, 1.0), np.random.default_rng(seed))
-        whole, broken = (paint(anatomy, protocol, i).lookalikes for i in ({}, injuries))
+        whole, broken = (paint(anatomy, protocol, i).mimics for i in ({}, injuries))
         assert len(whole) > 0
         assert [(m.kind, m.level) for m in whole] == [(m.kind, m.level) for m in broken]
         for a, b in zip(whole, broken, strict=True):
             assert np.abs(np.subtract(a.centre_mm, b.centre_mm)).max() < 6
 
 
-def test_lookalikes_come_with_age():
+def test_mimics_come_with_age():
     counts = [
         sum(
             len(draw_kinds(patient(n, age), k, np.random.default_rng(n))) for n in range(60) for k in range(7)

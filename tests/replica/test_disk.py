@@ -129,11 +129,11 @@ def test_a_table_that_does_not_fit_leaves_the_old_one(tmp_path, monkeypatch):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     monkeypatch.setattr(tables.os, "fsync", full)
-    with pytest.raises(ReplicaError, match="quota exceeded"), disk.room_in(tmp_path):
+    with pytest.raises(ReplicaError, match="quota exceeded"), disk.full_disk_reported(tmp_path):
         tables.write_text(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_other_errors_of_the_disk_keep_their_names(tmp_path):
-    with pytest.raises(OSError, match="broken"), disk.room_in(tmp_path):
+    with pytest.raises(OSError, match="broken"), disk.full_disk_reported(tmp_path):
         raise OSError(errno.EIO, "broken")

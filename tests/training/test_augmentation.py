@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from cspine.training.augmentation import StackAugmentation, generator, random_jitter, vary_volume
+from cspine.settings.training import AugmentSettings
+from cspine.training.augmentation import StackAugmentation, random_jitter, vary_volume
 from cspine.training.datasets import EpochSampler
-from cspine.training.presets import AugmentSettings
 
 STILL = AugmentSettings(brightness=0, blur=0, noise=0, erase=0)
 
@@ -13,7 +13,7 @@ def test_every_slice_and_the_mask_move_together():
     images = np.zeros((7, 5, 64, 64, 3), np.uint8)
     images[:, :, 20:40, 10:30] = 200
     masks = images[..., 0].copy()
-    out, out_masks = StackAugmentation(STILL)(images, masks, generator(1))
+    out, out_masks = StackAugmentation(STILL)(images, masks, np.random.default_rng([1]))
     assert out.shape == images.shape and out_masks.shape == masks.shape
     moved = 0
     for level in range(7):
@@ -31,11 +31,13 @@ def test_same_key_same_sample():
     images = np.random.default_rng(0).integers(0, 255, (7, 3, 32, 32, 2), dtype=np.uint8)
     masks = images[..., 0].copy()
     augmentation = StackAugmentation(AugmentSettings())
-    first = augmentation(images, masks, generator(5, 1))
-    augmentation(images, masks, generator(5, 2))
-    again = augmentation(images, masks, generator(5, 1))
+    first = augmentation(images, masks, np.random.default_rng([5, 1]))
+    augmentation(images, masks, np.random.default_rng([5, 2]))
+    again = augmentation(images, masks, np.random.default_rng([5, 1]))
     assert (first[0] == again[0]).all() and (first[1] == again[1]).all()
-    assert random_jitter(generator(3), AugmentSettings()) == random_jitter(generator(3), AugmentSettings())
+    assert random_jitter(np.random.default_rng([3]), AugmentSettings()) == random_jitter(
+        np.random.default_rng([3]), AugmentSettings()
+    )
 
 
 def test_volume_and_labels_move_together():
@@ -44,7 +46,9 @@ def test_volume_and_labels_move_together():
     volume = torch.from_numpy(np.where(labels > 0, 0.8, -0.8).astype(np.float32))[None]
     agreements, shares = [], []
     for seed in range(8):
-        image, found = vary_volume(volume, torch.from_numpy(labels), (32, 32, 32), generator(seed))
+        image, found = vary_volume(
+            volume, torch.from_numpy(labels), (32, 32, 32), np.random.default_rng([seed])
+        )
         assert image.shape == (1, 32, 32, 32) and found.shape == (32, 32, 32)
         assert set(found.unique().tolist()) <= {0, 3}
         agreements.append(((image[0] > 0) == (found == 3)).float().mean().item())
@@ -60,7 +64,7 @@ def test_volume_keeps_its_scale():
     volume = torch.from_numpy(ball.astype(np.float32) * 2 - 1)[None]
     sizes = []
     for seed in range(20):
-        _, found = vary_volume(volume, torch.from_numpy(ball), (40, 40, 40), generator(seed))
+        _, found = vary_volume(volume, torch.from_numpy(ball), (40, 40, 40), np.random.default_rng([seed]))
         sizes.append(float(found.sum()) / ball.sum())
     assert 0.85**3 * 0.85 < np.median(sizes) < 1.15**3 * 1.15
 
@@ -68,7 +72,7 @@ def test_volume_keeps_its_scale():
 def test_sampler_shares_an_epoch_between_ranks():
     whole = list(EpochSampler(10, 2, seed=3))
     assert len(whole) == 20 and len(set(whole)) == 20
-    parts = [list(EpochSampler(10, 2, seed=3, rank=rank, ranks=3)) for rank in range(3)]
+    parts = [list(EpochSampler(10, 2, seed=3, rank=rank, world_size=3)) for rank in range(3)]
     assert [len(part) for part in parts] == [7, 7, 7]
     assert set(sum(parts, [])) == set(whole)
 

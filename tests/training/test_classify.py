@@ -4,41 +4,36 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training.necks import CLASSIFY, columns, uid
+from helpers.necks import CLASSIFY, columns, uid
 
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import best_constants, column_loss, global_loss, row_loss
 from cspine.errors import InputError
-from cspine.networks.checkpoints import MODEL, read_description
+from cspine.networks import precision
+from cspine.networks.checkpoints import read_description
+from cspine.networks.fold_models import load_classifier, load_locator, preset_of
+from cspine.settings.layout import CLASSIFIER, LOGITS, RunLayout
 from cspine.training import classify
-from cspine.training.classify import OOF, ClassifierJob, predict, train_fold
-from cspine.training.distributed import Place
-from cspine.training.runs import (
-    CLASSIFIER,
-    checkpoints,
-    fold_folder,
-    load_classifier,
-    load_locator,
-    preset_of,
-)
+from cspine.training.classify import ClassifierStage, predict, train_fold
+from cspine.training.distributed import DistributedContext
 
-ALONE = Place(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 STUDIES = 36
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A job whose fold 1 is trained."""
+    """A stage whose fold 1 is trained."""
     folder = tmp_path_factory.mktemp("classify")
     store, truth, _ = columns(folder / "columns", STUDIES)
     folds = {uid(number): number // 3 % 3 for number in range(STUDIES + 6)}  # some have no column yet
-    job = ClassifierJob(folder / "run", store, truth, folds, CLASSIFY, ALONE)
-    train_fold(job, 1)
-    return job
+    stage = ClassifierStage(folder / "run", store, truth, folds, CLASSIFY, ALONE)
+    train_fold(stage, 1)
+    return stage
 
 
-def oof_of(job, fold=1):
-    path = fold_folder(job.run, CLASSIFIER, fold) / OOF
+def oof_of(stage, fold=1):
+    path = RunLayout(stage.run).fold(CLASSIFIER, fold) / LOGITS
     return pd.read_csv(path, dtype={"StudyInstanceUID": str}).set_index("StudyInstanceUID")
 
 
@@ -63,7 +58,7 @@ def test_the_file_holds_exactly_the_held_out_studies(trained):
 
 
 def test_the_three_forms_of_the_score(trained):
-    metrics = pd.read_csv(fold_folder(trained.run, CLASSIFIER, 1) / "metrics.csv")
+    metrics = pd.read_csv(RunLayout(trained.run).fold(CLASSIFIER, 1) / "metrics.csv")
     assert [name for name in metrics.columns if name in ("score", "row", "column")][0] == "score"
     best = metrics.loc[metrics["score"].idxmin()]
     logits = oof_of(trained)
@@ -74,19 +69,19 @@ def test_the_three_forms_of_the_score(trained):
 
 
 def test_the_checkpoint_says_what_it_is(trained):
-    path = fold_folder(trained.run, CLASSIFIER, 1) / MODEL
+    path = RunLayout(trained.run).model(CLASSIFIER, 1)
     description = read_description(path, "make train")
     assert description["kind"] == "classifier" and description["fold"] == 1
     assert preset_of(path, CLASSIFIER) == CLASSIFY
-    assert checkpoints(trained.run, CLASSIFIER) == [path]
+    assert RunLayout(trained.run).models(CLASSIFIER) == [path]
     with pytest.raises(InputError, match="a classifier, expected a locator"):
         load_locator(path, ALONE.device)
     with pytest.raises(InputError, match="no finished locator.*make locate"):
-        checkpoints(trained.run, "locator")
+        RunLayout(trained.run).models("locator")
 
 
 def test_a_finished_fold_is_left_alone(trained, monkeypatch):
-    folder = fold_folder(trained.run, CLASSIFIER, 1)
+    folder = RunLayout(trained.run).fold(CLASSIFIER, 1)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     monkeypatch.setattr(classify, "predict", None)
     train_fold(trained, 1)
@@ -94,7 +89,7 @@ def test_a_finished_fold_is_left_alone(trained, monkeypatch):
 
 
 def test_logits_that_a_kill_prevented_are_made_up_for(trained):
-    path = fold_folder(trained.run, CLASSIFIER, 1) / OOF
+    path = RunLayout(trained.run).fold(CLASSIFIER, 1) / LOGITS
     content = path.read_text()
     path.unlink()
     train_fold(trained, 1)
@@ -113,20 +108,24 @@ def test_logits_follow_the_studies(trained, tmp_path):
 
 def test_logits_of_a_deleted_model_are_not_kept(trained, tmp_path, monkeypatch):
     """Who deletes a checkpoint and trains anew must not be scored on what the old one said."""
-    folder = fold_folder(tmp_path, CLASSIFIER, 1)
+    folder = RunLayout(tmp_path).fold(CLASSIFIER, 1)
     folder.mkdir(parents=True)
-    (folder / OOF).write_text("StudyInstanceUID\n" + "\n".join(trained.dataset(1, held_out=True).uids) + "\n")
-    short = replace(CLASSIFY, classifier_fit=replace(CLASSIFY.classifier_fit, epochs=1, repeats=1))
+    (folder / LOGITS).write_text(
+        "StudyInstanceUID\n" + "\n".join(trained.dataset(1, held_out=True).uids) + "\n"
+    )
+    short = replace(CLASSIFY, classifier_training=replace(CLASSIFY.classifier_training, epochs=1, repeats=1))
     train_fold(replace(trained, run=tmp_path, preset=short), 1)
     assert oof_of(replace(trained, run=tmp_path)).shape == (STUDIES // 3, 8)
 
 
 def test_a_prediction_does_not_depend_on_its_company(trained, monkeypatch):
-    monkeypatch.setattr(classify, "fast_precision", lambda device: torch.float32)
-    model = load_classifier(fold_folder(trained.run, CLASSIFIER, 1) / MODEL, ALONE.device)
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.float32)
+    model = load_classifier(RunLayout(trained.run).model(CLASSIFIER, 1), ALONE.device)
     data = trained.dataset(1, held_out=True)
     together = predict(model, data, trained)
-    one = replace(CLASSIFY, classifier_fit=replace(CLASSIFY.classifier_fit, batch=1, workers=2))
+    one = replace(
+        CLASSIFY, classifier_training=replace(CLASSIFY.classifier_training, batch_size=1, workers=2)
+    )
     assert np.allclose(together, predict(model, data, replace(trained, preset=one)), atol=1e-4)
 
 

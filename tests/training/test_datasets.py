@@ -1,13 +1,13 @@
 import cv2
 import numpy as np
 import torch
-from training.necks import CLASSIFY, LOCATE, columns, uid, volumes
+from helpers.necks import CLASSIFY, LOCATE, columns, uid, volumes
 
-from cspine.scans.column import Column
-from cspine.scans.stacks import study_stacks
-from cspine.training.augmentation import StackAugmentation, generator
+from cspine.preprocessing.column import Column
+from cspine.preprocessing.stacks import study_stacks
+from cspine.settings.training import AugmentSettings
+from cspine.training.augmentation import StackAugmentation
 from cspine.training.datasets import ColumnDataset, EpochSampler, LocatorDataset
-from cspine.training.presets import AugmentSettings
 
 
 def dataset(tmp_path, studies=6):
@@ -76,7 +76,7 @@ def test_augmentations_come_independently_of_each_other():
     masks = np.zeros(images.shape[:4], np.uint8)
     augmentation, counts = StackAugmentation(settings), np.zeros((2, 2))
     for seed in range(200):
-        out, _ = augmentation(images, masks, generator(seed))
+        out, _ = augmentation(images, masks, np.random.default_rng([seed]))
         for stack in out[..., 0]:
             flipped = int(stack[0, 0, 0]) > int(stack[0, 0, -1])
             brighter = not np.array_equal(np.sort(stack[0, 0]), images[0, 0, 0, :, 0])
@@ -99,6 +99,6 @@ def test_the_locators_samples(tmp_path):
 
 
 def test_a_short_share_is_filled_up_with_first_samples():
-    parts = [list(EpochSampler(3, 1, seed=0, rank=rank, ranks=8)) for rank in range(8)]
+    parts = [list(EpochSampler(3, 1, seed=0, rank=rank, world_size=8)) for rank in range(8)]
     assert [len(part) for part in parts] == [1] * 8
     assert {key[2] for part in parts for key in part} == {0, 1, 2}

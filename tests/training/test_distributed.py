@@ -8,43 +8,43 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training import ranks
-from training.necks import columns
+from helpers import ranks
+from helpers.necks import columns
 
 from cspine.competition.metric import global_loss
-from cspine.networks.checkpoints import MODEL
-from cspine.training import classify
-from cspine.training.classify import OOF, ClassifierJob, predict
-from cspine.training.distributed import Place, joined
-from cspine.training.runs import CLASSIFIER, fold_folder, load_classifier
+from cspine.networks import precision
+from cspine.networks.fold_models import load_classifier
+from cspine.settings.layout import CLASSIFIER, LOGITS, MODEL, RunLayout
+from cspine.training.classify import ClassifierStage, predict
+from cspine.training.distributed import DistributedContext, init_distributed
 
 SRC = Path(__file__).parents[2] / "src"
 TESTS = Path(__file__).parents[1]
-ALONE = Place(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 STUDIES = 22
 """Seven are held out: two processes can't share them evenly."""
 
 
 def test_alone_nothing_is_sent():
     values = torch.arange(3.0)
-    assert ALONE.leads and ALONE.total(values) is values
-    ALONE.wait()
-    ALONE.share_buffers(torch.nn.BatchNorm1d(2))
+    assert ALONE.is_main and ALONE.sum(values) is values
+    ALONE.barrier()
+    ALONE.broadcast_buffers(torch.nn.BatchNorm1d(2))
 
 
 def test_without_torchrun_one_process_stands_alone(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined() as place:
-        assert (place.rank, place.ranks, place.leads) == (0, 1, True)
+    with init_distributed() as context:
+        assert (context.rank, context.world_size, context.is_main) == (0, 1, True)
     assert not torch.distributed.is_initialized()
 
 
 def test_what_torchrun_started_ends_with_it(tmp_path):
     script = tmp_path / "forever.py"
     script.write_text(
-        "import os, sys, time\nfrom cspine.training.distributed import joined\n"
-        "with joined():\n    open(sys.argv[1], 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+        "import os, sys, time\nfrom cspine.training.distributed import init_distributed\n"
+        "with init_distributed():\n    open(sys.argv[1], 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
     environment = {**os.environ, "PYTHONPATH": str(SRC), "CUDA_VISIBLE_DEVICES": ""}
@@ -81,8 +81,8 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 def test_one_set_of_files(trained):
-    folder = fold_folder(trained / "run", CLASSIFIER, 1)
-    assert {path.name for path in folder.iterdir()} == {MODEL, OOF, "metrics.csv", "tensorboard"}
+    folder = RunLayout(trained / "run").fold(CLASSIFIER, 1)
+    assert {path.name for path in folder.iterdir()} == {MODEL, LOGITS, "metrics.csv", "tensorboard"}
     assert len(list((folder / "tensorboard").iterdir())) == 2  # one an evaluation, of one process
 
 
@@ -95,14 +95,14 @@ def test_all_processes_judge_the_same_weights(trained):
 
 @pytest.mark.slow
 def test_the_logits_are_those_of_the_checkpoint(trained, monkeypatch):
-    monkeypatch.setattr(classify, "fast_precision", lambda device: torch.float32)
-    folder = fold_folder(trained / "run", CLASSIFIER, 1)
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.float32)
+    folder = RunLayout(trained / "run").fold(CLASSIFIER, 1)
     store, truth, folds = columns(trained / "columns", STUDIES)
-    job = ClassifierJob(trained / "run", store, truth, folds, ranks.PRESET, ALONE)
-    held_out = job.dataset(1, held_out=True)
-    found = pd.read_csv(folder / OOF, dtype={"StudyInstanceUID": str}).set_index("StudyInstanceUID")
+    stage = ClassifierStage(trained / "run", store, truth, folds, ranks.PRESET, ALONE)
+    held_out = stage.dataset(1, held_out=True)
+    found = pd.read_csv(folder / LOGITS, dtype={"StudyInstanceUID": str}).set_index("StudyInstanceUID")
     assert list(found.index) == held_out.uids and len(found) == 7
-    wanted = predict(load_classifier(folder / MODEL, ALONE.device), held_out, job)
+    wanted = predict(load_classifier(folder / MODEL, ALONE.device), held_out, stage)
     assert np.allclose(found.to_numpy(), wanted, atol=1e-4)
     assert np.abs(wanted).min(axis=1).max() > 0  # no study was left at zero
     labels = np.stack([truth[study] for study in found.index])

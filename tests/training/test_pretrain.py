@@ -5,18 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.necks import CLASSIFY, columns
 from safetensors.torch import load_file
-from training.necks import CLASSIFY, columns
 
 from cspine.errors import InputError
-from cspine.networks.checkpoints import MODEL, read_description
-from cspine.training.classify import ClassifierJob, _make_classifier, pretrain_encoder, train_fold
+from cspine.networks.checkpoints import read_description
+from cspine.settings.layout import CLASSIFIER, ENCODER, RunLayout
+from cspine.settings.training import TrainSettings
+from cspine.training.classify import ClassifierStage, _make_classifier, pretrain_encoder, train_fold
 from cspine.training.datasets import VertebraDataset
-from cspine.training.distributed import Place
-from cspine.training.presets import FitSettings
-from cspine.training.runs import CLASSIFIER, ENCODER, fold_folder
+from cspine.training.distributed import DistributedContext
 
-FIT = FitSettings(epochs=3, batch=4, learning_rate=3e-3, ema_decay=0.5, evaluate_every=1)
+FIT = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3, ema_decay=0.5, evaluate_every=1)
 
 
 def annotate(store, truth):
@@ -32,15 +32,17 @@ def annotate(store, truth):
 
 
 @pytest.fixture
-def job(tmp_path):
+def stage(tmp_path):
     store, truth, folds = columns(tmp_path / "columns", 9)
-    preset = replace(CLASSIFY, encoder_fit=FIT)
-    return ClassifierJob(tmp_path / "run", store, truth, folds, preset, Place(0, 1, torch.device("cpu")))
+    preset = replace(CLASSIFY, encoder_training=FIT)
+    return ClassifierStage(
+        tmp_path / "run", store, truth, folds, preset, DistributedContext(0, 1, torch.device("cpu"))
+    )
 
 
-def test_half_of_the_vertebrae_are_fractured_and_the_others_change_with_the_epoch(job):
-    annotate(job.columns, job.truth)
-    studies = job.dataset(0, held_out=False)
+def test_half_of_the_vertebrae_are_fractured_and_the_others_change_with_the_epoch(stage):
+    annotate(stage.columns, stage.truth)
+    studies = stage.dataset(0, held_out=False)
     vertebrae = VertebraDataset(studies)
     broken = int(sum(labels[:7].sum() for labels in studies.truth))
     assert len(vertebrae) == 2 * broken > 0
@@ -51,39 +53,39 @@ def test_half_of_the_vertebrae_are_fractured_and_the_others_change_with_the_epoc
     assert torch.equal(first, again) and not torch.equal(first, later)
 
 
-def test_the_classifier_starts_from_the_encoder_that_was_trained(job):
-    annotate(job.columns, job.truth)
-    pretrain_encoder(job, 0, job.dataset(0, held_out=False), job.dataset(0, held_out=True))
-    checkpoint = fold_folder(job.run, ENCODER, 0) / MODEL
+def test_the_classifier_starts_from_the_encoder_that_was_trained(stage):
+    annotate(stage.columns, stage.truth)
+    pretrain_encoder(stage, 0, stage.dataset(0, held_out=False), stage.dataset(0, held_out=True))
+    checkpoint = RunLayout(stage.run).model(ENCODER, 0)
     assert read_description(checkpoint, "make train")["kind"] == ENCODER
     torch.manual_seed(1)
-    first = _make_classifier(job, 0)
+    first = _make_classifier(stage, 0)
     torch.manual_seed(2)
-    second = _make_classifier(job, 0)
+    second = _make_classifier(stage, 0)
     for one, two in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(one, two)
     assert torch.equal(first.slice_alone.weight, second.slice_alone.weight)
-    assert not torch.equal(first.names, second.names)
+    assert not torch.equal(first.level_embedding, second.level_embedding)
 
 
-def test_a_kill_between_the_encoder_and_the_classifier_changes_no_weight(job, tmp_path):
-    annotate(job.columns, job.truth)
-    train_fold(job, 0)
-    killed = replace(job, run=tmp_path / "killed")
+def test_a_kill_between_the_encoder_and_the_classifier_changes_no_weight(stage, tmp_path):
+    annotate(stage.columns, stage.truth)
+    train_fold(stage, 0)
+    killed = replace(stage, run=tmp_path / "killed")
     pretrain_encoder(killed, 0, killed.dataset(0, held_out=False), killed.dataset(0, held_out=True))
     torch.manual_seed(99)  # a new process has drawn other numbers
     train_fold(killed, 0)
     for kind in (ENCODER, CLASSIFIER):
-        one, two = (load_file(fold_folder(run, kind, 0) / MODEL) for run in (job.run, killed.run))
+        one, two = (load_file(RunLayout(run).model(kind, 0)) for run in (stage.run, killed.run))
         assert one.keys() == two.keys()
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_without_boxes_it_says_so(job):
-    for uid in job.truth:
-        arrays, meta = job.columns.read(uid, mmap=False)
-        job.columns.write(uid, {**arrays, "boxes": np.zeros((0, 6))}, meta)
+def test_without_boxes_it_says_so(stage):
+    for uid in stage.truth:
+        arrays, meta = stage.columns.read(uid, mmap=False)
+        stage.columns.write(uid, {**arrays, "boxes": np.zeros((0, 6))}, meta)
     with pytest.raises(
-        InputError, match=r"encoder fold 0: 0 fractured vertebrae with boxes .*encoder_fit = None"
+        InputError, match=r"encoder fold 0: 0 fractured vertebrae with boxes .*encoder_training = None"
     ):
-        pretrain_encoder(job, 0, job.dataset(0, held_out=False), job.dataset(0, held_out=True))
+        pretrain_encoder(stage, 0, stage.dataset(0, held_out=False), stage.dataset(0, held_out=True))

@@ -1,0 +1,1 @@
+"""What Kaggle fixed: labels, tables, metric, splits, scoring, submission, inventory."""

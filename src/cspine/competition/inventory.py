@@ -6,9 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
+from cspine import cli, storage
 from cspine.competition import tables
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.tables import UID_COLUMN
+from cspine.settings.layout import CacheLayout
+
+
+def describe_folder(raw: Path, cache: Path) -> None:
+    """Count what lies in a competition folder, print it, and write it into the cache."""
+    found, target = describe(raw), CacheLayout(cache).description
+    print(format_description(found))
+    storage.write_json(target, found)
+    images = found["images"]
+    cli.log_stage("describe", read=raw, wrote=target, studies=images["studies"], slices=images["slices"])
 
 
 def describe(raw: Path | str) -> dict:

@@ -1,5 +1,6 @@
 """Tables of scores: model against constants, in three forms, per level, for every set of studies."""
 
+import inspect
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,22 +8,21 @@ import pandas as pd
 
 from cspine.competition.labels import OVERALL, PREDICTION_TYPES
 from cspine.competition.metric import FORMS, best_constants, level_losses
-from cspine.competition.submission import CLIP
+from cspine.competition.submission import SUBMIT_CLIP
 
-TITLES = {
-    "global": "global form (the leaderboard's): sum(w * bce) / sum(w) over all rows",
-    "row": "row form: mean over the studies of each study's weighted mean",
-    "column": "column form: (C1 + ... + C7 + 7 * patient_overall) / 14",
-}
+
+def title_of(form: str) -> str:
+    """What a form of the metric is called above its table: its name, and the first sentence about it."""
+    return f"{form} form: {inspect.getdoc(FORMS[form]).splitlines()[0].rstrip('.')}"
 
 
 def training_constants(train: pd.DataFrame) -> np.ndarray:
     """Give the eight constants that score best on the training rates, within what may be submitted.
 
-    Parameters: train as from `tables.read_train`. Returns: (8,) float64 in [CLIP, 1 - CLIP].
+    Parameters: train as from `tables.read_train`. Returns: (8,) float64 in [SUBMIT_CLIP, 1 - SUBMIT_CLIP].
     """
     rates = train[list(PREDICTION_TYPES)].to_numpy(np.float64).mean(axis=0)
-    return np.clip(best_constants(rates), CLIP, 1 - CLIP)
+    return np.clip(best_constants(rates), SUBMIT_CLIP, 1 - SUBMIT_CLIP)
 
 
 def score_table(groups: Mapping[str, tuple[np.ndarray, np.ndarray]], constants: np.ndarray) -> pd.DataFrame:
@@ -71,8 +71,8 @@ def format_tables(table: pd.DataFrame) -> str:
     """Lay a score table out as plain text: the three forms, then the levels with model and constants."""
     width = max(len(name) for name in table["set"])
     blocks = []
-    for form, title in TITLES.items():
-        lines = [title, f"{'':{width}}  studies   model  constants     gain"]
+    for form in FORMS:
+        lines = [title_of(form), f"{'':{width}}  studies   model  constants     gain"]
         for row in table[table["score"] == form].itertuples():
             figures = f"{row.studies:7d}  {row.model:.4f}     {row.constants:.4f}  {row.gain_percent:5.1f} %"
             lines.append(f"{row.set:{width}}  {figures}")

@@ -1,46 +1,54 @@
-"""Folds: every level's positives spread evenly, a patient's studies never on both sides."""
+"""Folds: every level's positives spread evenly over the studies, each of which is a patient of its own."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cspine import storage
+from cspine import cli, storage
 from cspine.competition import tables
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.tables import UID_COLUMN
 from cspine.errors import InputError
+from cspine.settings.layout import CacheLayout
 
 
-def make_folds(
-    train: pd.DataFrame, n_folds: int, seed: int, patients: Mapping[str, str] | None = None
-) -> pd.Series:
+def split_studies(raw: Path, cache: Path, n_folds: int, seed: int) -> None:
+    """Read train.csv, make the folds, print their counts, write them once.
+
+    Raises InputError if the cache holds another split.
+    """
+    train, path = tables.read_train(raw), CacheLayout(cache).folds
+    folds = make_folds(train, n_folds, seed)
+    with storage.locked(cache, "split"):
+        new = write_folds(path, folds)
+    print(count_positives(folds, train).to_string())
+    wrote = path if new else f"nothing ({path} holds this split)"
+    cli.log_stage("split", read=raw / "train.csv", wrote=wrote, studies=len(folds), folds=n_folds)
+
+
+def make_folds(train: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     """Give every study a fold, the same for the same studies, labels and seed, whatever their order.
 
-    Iterative stratification: label by label, the one with the fewest positives left first, each patient goes
-    to the fold that lacks most of all its labels; patients without a fracture fill up the folds at the end.
-    Parameters: train as from `tables.read_train`; patients, StudyInstanceUID to patient (default: a study is
-    a patient, the competition tells no more).
+    Iterative stratification: label by label, the one with the fewest positives left first, each study goes
+    to the fold that lacks most of all its labels; studies without a fracture fill up the folds at the end.
+    In the competition a study is a patient, so no patient is on both sides.
+    Parameters: train as from `tables.read_train`.
     Returns: int64 folds 0..n_folds-1 named "fold", indexed by StudyInstanceUID, in train's order.
-    Raises: InputError for fewer than two folds, more folds than patients, and studies without a patient.
+    Raises: InputError for fewer than two folds, and more folds than studies.
     Source: Sechidis et al., On the Stratification of Multi-Label Data, ECML PKDD 2011; there, only
     the label at hand chooses the fold.
     """
     ordered = train.sort_values(UID_COLUMN)
-    group = _number_patients(ordered[UID_COLUMN], patients)
-    n_patients = group.max() + 1
-    if not 2 <= n_folds <= n_patients:
+    if not 2 <= n_folds <= len(ordered):
         raise InputError(
-            f"folds: found {n_folds} for {n_patients} patients; expected 2 to {n_patients}; use --folds"
+            f"folds: found {n_folds} for {len(ordered)} studies; expected 2 to {len(ordered)}; use --folds"
         )
     # one more column, of ones: the size is balanced like a label and, being the commonest, comes last
-    labels = np.column_stack(
+    counts = np.column_stack(
         [ordered[list(PREDICTION_TYPES)].to_numpy(np.int64), np.ones(len(ordered), np.int64)]
     )
-    counts = np.zeros((n_patients, labels.shape[1]), np.int64)
-    np.add.at(counts, group, labels)
-    folds = _stratify(counts, n_folds, np.random.default_rng(seed))[group]
+    folds = _stratify(counts, n_folds, np.random.default_rng(seed))
     named = pd.Series(folds, index=pd.Index(ordered[UID_COLUMN]), name="fold")
     return named.loc[train[UID_COLUMN]]
 
@@ -62,7 +70,7 @@ def write_folds(path: Path | str, folds: pd.Series) -> bool:
     """
     path = Path(path)
     if path.exists():
-        old = read_folds(path).set_index(UID_COLUMN)["fold"]
+        old = read_folds(path)
         if old.sort_index().equals(folds.sort_index()):
             return False
         both = old.index.union(folds.index)
@@ -75,8 +83,8 @@ def write_folds(path: Path | str, folds: pd.Series) -> bool:
     return True
 
 
-def read_folds(path: Path | str) -> pd.DataFrame:
-    """Read folds.csv: StudyInstanceUID str, fold int64, one row a study.
+def read_folds(path: Path | str) -> pd.Series:
+    """Read folds.csv: int64 folds named "fold", indexed by StudyInstanceUID, as `make_folds` gives them.
 
     Raises: InputError for a missing file, other columns, double or unfit UIDs, and folds other than 0, 1, ...
     """
@@ -85,23 +93,11 @@ def read_folds(path: Path | str) -> pd.DataFrame:
     tables.check_study_uids(frame[UID_COLUMN], path)
     tables.check_unique(frame[UID_COLUMN], path)
     folds = tables.numbers(frame, "fold", path, UID_COLUMN, allowed=tuple(range(len(frame))))
-    frame["fold"] = folds.astype(np.int64)
-    return frame[[UID_COLUMN, "fold"]]
-
-
-def _number_patients(uids: pd.Series, patients: Mapping[str, str] | None) -> np.ndarray:
-    """Number the patients of the studies: (n,) int64 from 0."""
-    if patients is None:
-        return np.arange(len(uids))
-    missing = [uid for uid in uids if uid not in patients]
-    if missing:
-        found = f"found none for study {missing[0]} ({len(missing)} in all)"
-        raise InputError(f"patients: {found}; expected one for each of {len(uids)} studies; add them")
-    return pd.factorize(np.array([patients[uid] for uid in uids], dtype=object))[0]
+    return pd.Series(folds.to_numpy(np.int64), index=pd.Index(frame[UID_COLUMN]), name="fold")
 
 
 def _stratify(counts: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Fold of every patient, (p,) int64; counts (p, labels) holds the positives of each, the size last."""
+    """Fold of every study, (n,) int64; counts (n, labels) holds the positives of each, the size last."""
     folds = np.full(len(counts), -1)
     total = counts.sum(axis=0)
     lacking = np.tile(total / n_folds, (n_folds, 1))  # (n_folds, labels)
@@ -109,7 +105,7 @@ def _stratify(counts: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.
         left = counts[free].sum(axis=0)
         label = int(np.argmin(np.where(left > 0, left, np.inf)))
         members = rng.permutation(np.flatnonzero(free & (counts[:, label] > 0)))
-        # the heaviest patients first, while there is room to make up for them
+        # the heaviest studies first, while there is room to make up for them
         for member in members[np.argsort(-counts[members, label], kind="stable")]:
             fold = _neediest(lacking, counts[member], total, rng)
             folds[member] = fold
@@ -118,10 +114,10 @@ def _stratify(counts: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.
 
 
 def _neediest(lacking: np.ndarray, count: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> int:
-    """Choose the fold in which the patient takes most off the distance to an even split.
+    """Choose the fold in which the study takes most off the distance to an even split.
 
     The distance is chi-squared: the sum over folds and labels of lacking ** 2 / total. It shrinks by
-    2 * lacking @ (count / total) less a constant. The size is left to the patients without a fracture.
+    2 * lacking @ (count / total) less a constant. The size is left to the studies without a fracture.
     """
     share = count / np.maximum(total, 1)
     if count[:-1].any():

@@ -13,7 +13,16 @@ from cspine.errors import InputError
 
 # No submitted value is nearer to 0 or 1 than this: one wrong certainty then costs 6.9 times its weight, not
 # 34.5, and all right ones together pay 0.001 for it.
-CLIP = 1e-3
+SUBMIT_CLIP = 1e-3
+
+
+def probability_of(values: np.ndarray) -> np.ndarray:
+    """The probabilities p that submitted values 2p / (1 + p) stand for, the inverse of `metric.best_constants`.
+
+    Parameters: values, any shape, in [0, 1]. Returns: same shape, float64.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    return values / (2 - values)
 
 
 def assemble(
@@ -24,24 +33,24 @@ def assemble(
     Parameters: sample (row_id, fractured) as read by `tables.read_sample`; predictions, UID to (8,) values to
     submit, columns as PREDICTION_TYPES; constants (8,) for studies without, or with NaN or values outside
     [0, 1]. Predictions for studies that the sample does not name are left out.
-    Returns: rows `row_id, fractured` in the sample's order, clipped to [CLIP, 1 - CLIP]; and the UIDs of the
-    studies that got the constants, in order: the caller has to show them.
+    Returns: rows `row_id, fractured` in the sample's order, clipped to [SUBMIT_CLIP, 1 - SUBMIT_CLIP]; and the
+    UIDs of the studies that fell back to the constants, in order: the caller has to show them.
     Raises: ValueError for predictions or constants of another shape.
     """
     parts = split_row_ids(sample["row_id"])
-    rows_of, on_constants = {}, []
+    rows_of, fell_back = {}, []
     for uid in parts[UID_COLUMN].unique():
         values = np.asarray(predictions.get(uid, constants), dtype=np.float64)
         if values.shape != (len(PREDICTION_TYPES),):
             raise ValueError(f"study {uid}: found {values.shape} values; expected ({len(PREDICTION_TYPES)},)")
         usable = uid in predictions and bool(((values >= 0) & (values <= 1)).all())
         if not usable:
-            on_constants.append(uid)
+            fell_back.append(uid)
             values = np.asarray(constants, dtype=np.float64)
-        rows_of[uid] = dict(zip(PREDICTION_TYPES, np.clip(values, CLIP, 1 - CLIP), strict=True))
+        rows_of[uid] = dict(zip(PREDICTION_TYPES, np.clip(values, SUBMIT_CLIP, 1 - SUBMIT_CLIP), strict=True))
     pairs = zip(parts[UID_COLUMN], parts["prediction_type"], strict=True)
     fractured = [float(rows_of[uid][kind]) for uid, kind in pairs]
-    return pd.DataFrame({"row_id": sample["row_id"].to_numpy(), "fractured": fractured}), on_constants
+    return pd.DataFrame({"row_id": sample["row_id"].to_numpy(), "fractured": fractured}), fell_back
 
 
 def check(frame: pd.DataFrame, sample: pd.DataFrame, what: Path | str = "submission") -> None:

@@ -13,6 +13,9 @@ from cspine.competition.labels import LEVELS, OVERALL, PREDICTION_TYPES, SLUG, w
 from cspine.errors import InputError
 
 UID_COLUMN = "StudyInstanceUID"
+BOX_CORNER, BOX_SIZE = ("x", "y"), ("width", "height")
+BOX_FIELDS = (*BOX_CORNER, *BOX_SIZE, "slice_number")
+"""Columns of train_bounding_boxes.csv beside the study."""
 DOWNLOAD = f"kaggle competitions download -c {SLUG}"
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _FETCH = f"get it again with `{DOWNLOAD}`, or `make replica` for synthetic data"
@@ -74,12 +77,11 @@ def read_boxes(raw: Path | str) -> pd.DataFrame:
     Raises: InputError as in `read_train`, and for empty boxes or two boxes on one slice.
     """
     path = check_competition_folder(raw) / "train_bounding_boxes.csv"
-    corner, size = ("x", "y"), ("width", "height")
-    frame = read_text(path, (UID_COLUMN, *corner, *size, "slice_number"), may_be_empty=True)
+    frame = read_text(path, (UID_COLUMN, *BOX_FIELDS), may_be_empty=True)
     check_study_uids(frame[UID_COLUMN], path)
-    for column in (*corner, *size, "slice_number"):
+    for column in BOX_FIELDS:
         frame[column] = numbers(frame, column, path, UID_COLUMN)
-    for column in size:
+    for column in BOX_SIZE:
         _check_all(frame[column] > 0, frame, column, path, UID_COLUMN, "a size above 0")
     number = frame["slice_number"]
     whole = number.between(0, 1e9) & (number == number.round())
@@ -87,7 +89,7 @@ def read_boxes(raw: Path | str) -> pd.DataFrame:
     frame["slice_number"] = number.astype(np.int64)
     double = frame.duplicated([UID_COLUMN, "slice_number"])
     _check_all(~double, frame, "slice_number", path, UID_COLUMN, "one box a slice")
-    return frame[[UID_COLUMN, *corner, *size, "slice_number"]]
+    return frame[[UID_COLUMN, *BOX_FIELDS]]
 
 
 def read_test(raw: Path | str) -> pd.DataFrame:

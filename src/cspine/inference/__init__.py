@@ -1,0 +1,1 @@
+"""Trained networks asked about one study or many."""

@@ -1,4 +1,4 @@
-"""Study folders to eight values each: decoding in processes that may die, the networks in this one."""
+"""Study folders to eight logits each: decoding in processes that may die, the networks in this one."""
 
 import shutil
 import time
@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from cspine.errors import InputError
+from cspine.execution.engine import run_tasks
+from cspine.execution.worker import Job
+from cspine.inference.decoded import decode_study, load_small, load_volume
 from cspine.inference.ensemble import Ensemble
-from cspine.scans.column import Column, cut_column
-from cspine.scans.engine import Job, run_tasks
-from cspine.scans.scratch import decode_to_scratch, load_volume
+from cspine.preprocessing.column import Column, cut_column
+from cspine.preprocessing.prepare import WITHOUT_FAST_DECODER
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one study: values float64 (8,) and its column, or the reason why there are none."""
+    """What became of one study: logits float64 (8,) and its column, or the reason why there are none."""
 
     study: str
-    values: np.ndarray | None
+    logits: np.ndarray | None
     column: Column | None
     reason: str
     seconds: float
@@ -40,40 +42,40 @@ class Limits:
 
 
 def predict_studies(
-    folders: Mapping[str, Path], ensemble: Ensemble, scratch: Path, limits: Limits
+    folders: Mapping[str, Path], ensemble: Ensemble, decoded: Path, limits: Limits
 ) -> Iterator[Prediction]:
     """Predict study after study; one that fails gives a reason, and the next one follows.
 
-    folders: study -> folder with its DICOM files. scratch: an empty folder for decoded volumes; each is
+    folders: study -> folder with its DICOM files. decoded: an empty folder for decoded volumes; each is
     removed once it was used. Studies that the deadline leaves out are yielded last, with that reason.
     """
     spacing = ensemble.preset.locator.spacing_mm
-    here = {study: scratch / f"{number:05d}" for number, study in enumerate(folders)}
+    here = {study: decoded / f"{number:05d}" for number, study in enumerate(folders)}
     items = [(study, (str(folder), str(here[study]), spacing)) for study, folder in folders.items()]
     waiting = dict(folders)
-    job = Job(decode_to_scratch, limits.study_s, again=partial(decode_to_scratch, careful=True))
+    again = partial(decode_study, fallback=True)
+    job = Job(decode_study, limits.study_s, again, WITHOUT_FAST_DECODER)
     for outcome in run_tasks(job, items, limits.workers):
         started = time.perf_counter()
         waiting.pop(outcome.key)
-        values, column, reason = None, None, outcome.error or ""
+        logits, column, reason = None, None, outcome.error or ""
         if not reason:
             try:
-                values, column = _predict_scratch(here[outcome.key], ensemble)
+                logits, column = _predict_decoded(here[outcome.key], ensemble)
             except InputError as error:
                 reason = str(error)
             except Exception as error:  # noqa: BLE001 (one odd study must not cost the others; it is reported)
                 reason = f"{error.__class__.__name__}: {error}"
         shutil.rmtree(here[outcome.key], ignore_errors=True)
-        yield Prediction(outcome.key, values, column, reason, outcome.seconds + time.perf_counter() - started)
+        yield Prediction(outcome.key, logits, column, reason, outcome.seconds + time.perf_counter() - started)
         if time.monotonic() > limits.until:
             break
     for study in waiting:
         yield Prediction(study, None, None, "the time was up before its turn", 0.0)
 
 
-def _predict_scratch(folder: Path, ensemble: Ensemble) -> tuple[np.ndarray, Column]:
-    """Values and column of a study that a worker has decoded."""
-    labels = ensemble.label(np.load(folder / "small.npy", allow_pickle=False))
-    affine = np.load(folder / "small_affine.npy", allow_pickle=False)
-    column = cut_column(load_volume(folder), labels, affine, ensemble.preset.column)
-    return ensemble.values(column), column
+def _predict_decoded(folder: Path, ensemble: Ensemble) -> tuple[np.ndarray, Column]:
+    """Logits and column of a study that a worker has decoded."""
+    small, affine = load_small(folder)
+    column = cut_column(load_volume(folder), ensemble.segment(small), affine, ensemble.preset.column)
+    return ensemble.predict(column), column

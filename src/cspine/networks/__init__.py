@@ -1,0 +1,1 @@
+"""The locator, the classifier, and their checkpoints."""

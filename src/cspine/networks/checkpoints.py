@@ -21,9 +21,6 @@ import cspine
 from cspine.errors import InputError
 from cspine.storage import write_bytes
 
-MODEL = "model.safetensors"
-"""The finished weights of a fold; while it trains, `best.safetensors` and `state.pt` stand in its folder."""
-
 
 def provenance() -> dict[str, str]:
     """Versions and the git hash of the code that trains, where it is a git checkout and git is installed."""

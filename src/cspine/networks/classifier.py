@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from cspine.competition.labels import LEVELS
 from cspine.errors import InputError
-from cspine.networks.settings import ClassifierSettings
+from cspine.networks.precision import autocast
+from cspine.settings.networks import ClassifierSettings
 
-WHOLE = -4.0
+INITIAL_SLICE_LOGIT = -4.0
 """A slice's logit before any training. Summed up over 15 slices and seven levels it answers 0.2 for a level
 and 0.65 for the patient, about what the competition's rates ask for (0.04-0.33 and 0.65)."""
 
@@ -46,7 +47,7 @@ def encoder_input(images: Tensor, masks: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # in [-1, 1]
 
 
-def _silent(head: nn.Linear) -> nn.Linear:
+def _zero_init(head: nn.Linear) -> nn.Linear:
     """A head that says 0 until it has learnt something: what it is added to counts alone at first."""
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -87,25 +88,25 @@ class Classifier(nn.Module):
             self.encoder.num_features, settings.hidden, batch_first=True, bidirectional=True
         )
         self.slice_alone = nn.Linear(self.encoder.num_features, 1)
-        nn.init.constant_(self.slice_alone.bias, WHOLE)
-        self.slice_head = _silent(nn.Linear(width, 1))
+        nn.init.constant_(self.slice_alone.bias, INITIAL_SLICE_LOGIT)
+        self.slice_head = _zero_init(nn.Linear(width, 1))
         self.attention = nn.Sequential(
             nn.Linear(width, settings.hidden), nn.Tanh(), nn.Linear(settings.hidden, 1)
         )
-        self.vertebra_head = _silent(nn.Linear(width, 1))
-        self.names = nn.Parameter(torch.randn(len(LEVELS) + 1, width) * 0.02)
-        self.patient_start = nn.Parameter(torch.zeros(width))
+        self.vertebra_head = _zero_init(nn.Linear(width, 1))
+        self.level_embedding = nn.Parameter(torch.randn(len(LEVELS) + 1, width) * 0.02)
+        self.patient_token = nn.Parameter(torch.zeros(width))
         layer = nn.TransformerEncoderLayer(
             width, nhead=4, dim_feedforward=width, dropout=settings.dropout, batch_first=True, norm_first=True
         )
         self.context = nn.Identity()
         if settings.context_layers:
             self.context = nn.TransformerEncoder(layer, settings.context_layers, enable_nested_tensor=False)
-        self.context_head = _silent(nn.Linear(width, 1))
+        self.context_head = _zero_init(nn.Linear(width, 1))
         self.patient_scale = nn.Parameter(torch.ones(()))
         self.patient_bias = nn.Parameter(torch.zeros(()))
 
-    def start_from(self, learnt: SliceNet, prior_shift: float) -> None:
+    def load_pretrained(self, learnt: SliceNet, prior_shift: float) -> None:
         """Take over an encoder that was trained on single slices, with its head.
 
         prior_shift: what is added to its logits, since fractures were commoner in its training.
@@ -131,7 +132,7 @@ class Classifier(nn.Module):
         alone = self.vertebra_head(vertebrae)[..., 0] + slice_logits.reshape(batch, levels, slices).logsumexp(
             dim=2
         )
-        tokens = torch.cat([vertebrae, self.patient_start.expand(batch, 1, -1)], dim=1) + self.names
+        tokens = torch.cat([vertebrae, self.patient_token.expand(batch, 1, -1)], dim=1) + self.level_embedding
         together = self.context_head(self.context(tokens))[..., 0]  # (batch, 8)
         vertebra_logits = alone + together[:, :-1]
         anyone = self.patient_scale * vertebra_logits.logsumexp(dim=1) + self.patient_bias
@@ -143,7 +144,7 @@ class Classifier(nn.Module):
 
 @torch.inference_mode()
 def study_logits(
-    classifiers: list[Classifier], images: Tensor, masks: Tensor, device: torch.device, precision: torch.dtype
+    classifiers: list[Classifier], images: Tensor, masks: Tensor, device: torch.device
 ) -> Tensor:
     """Mean logits of several classifiers.
 
@@ -151,6 +152,6 @@ def study_logits(
     float32 (batch, 8) on the CPU.
     """
     images, masks = images.to(device), masks.to(device)
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    with autocast(device):
         logits = [classifier(images, masks)[0].float() for classifier in classifiers]
     return torch.stack(logits).mean(dim=0).cpu()

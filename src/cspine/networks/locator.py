@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cspine.networks.settings import LocatorSettings
-from cspine.scans.masks import largest_components
+from cspine.networks.precision import autocast
+from cspine.preprocessing.masks import largest_components
+from cspine.settings.networks import LocatorSettings
 
 CLASSES = 9
 """Background, C1-C7, and the thoracic vertebrae as an eighth level."""
@@ -32,7 +33,8 @@ class Locator(nn.Module):
     The vertebrae are numbered, so the network says where on the scale from C1 to the thorax a voxel lies, and
     how sure it is: the logit of level k is bone - sharpness * (level - k)^2, background is 0. A voxel that is
     three levels off is then pulled harder than one that is next door, and a few dozen masks are enough. It
-    sees each voxel's place in the volume as three more channels.
+    sees each voxel's coordinates in the volume as three more channels (CoordConv: Liu et al., NeurIPS 2018,
+    arXiv:1807.03247).
     """
 
     def __init__(self, settings: LocatorSettings):
@@ -52,7 +54,7 @@ class Locator(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         """Logits of every voxel; see the class."""
         levels = []
-        features = torch.cat([volume, self._places(volume)], dim=1).contiguous(
+        features = torch.cat([volume, self._coordinates(volume)], dim=1).contiguous(
             memory_format=torch.channels_last_3d
         )
         for block in self.down:
@@ -73,7 +75,7 @@ class Locator(nn.Module):
         bone = bone - 2  # most voxels are background: start near their share
         return torch.cat([torch.zeros_like(bone), bone - distance], dim=1)
 
-    def _places(self, volume: Tensor) -> Tensor:
+    def _coordinates(self, volume: Tensor) -> Tensor:
         """Distance from the volume's centre along z, y and x in decimetres: float (batch, 3, z, y, x)."""
         steps = [torch.arange(n, device=volume.device) - (n - 1) / 2 for n in volume.shape[2:]]
         grid = torch.stack(torch.meshgrid(*steps, indexing="ij")) * (self.settings.spacing_mm / 100)
@@ -87,9 +89,7 @@ def locator_input(hu: np.ndarray, settings: LocatorSettings) -> Tensor:
 
 
 @torch.inference_mode()
-def label_map(
-    locators: list[Locator], hu: np.ndarray, device: torch.device, precision: torch.dtype
-) -> np.ndarray:
+def label_map(locators: list[Locator], hu: np.ndarray, device: torch.device) -> np.ndarray:
     """Label a small volume with the mean of several locators.
 
     hu: int16 (z, y, x) at the locators' spacing. Returns uint8 (z, y, x): 0 background, 1-7 = C1-C7,
@@ -98,7 +98,7 @@ def label_map(
     total = None
     for locator in locators:
         volume = locator_input(hu, locator.settings)[None].to(device)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        with autocast(device):
             probability = locator(volume).float().softmax(dim=1)
         total = probability if total is None else total + probability
     return largest_components(total[0].argmax(dim=0).to(torch.uint8).cpu().numpy())

@@ -1,4 +1,4 @@
-"""Which number format this device computes fastest in."""
+"""Which number format a device computes fastest in, and networks run in it."""
 
 import torch
 
@@ -8,6 +8,12 @@ def fast_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """A context in which networks compute in the device's `fast_precision`; in float32 nothing is cast."""
+    precision = fast_precision(device)
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def best_device() -> torch.device:

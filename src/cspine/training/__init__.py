@@ -1,0 +1,1 @@
+"""How the networks learn, on one device or many."""

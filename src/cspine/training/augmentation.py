@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cspine.scans.stacks import Jitter
-from cspine.training.presets import AugmentSettings
-
-
-def generator(*key: int) -> np.random.Generator:
-    """A random generator for one sample: the same key gives the same numbers in any process."""
-    return np.random.default_rng(np.random.SeedSequence(list(key)))
+from cspine.preprocessing.stacks import Jitter
+from cspine.settings.training import AugmentSettings
 
 
 def random_jitter(random: np.random.Generator, settings: AugmentSettings) -> Jitter:

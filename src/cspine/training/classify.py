@@ -8,27 +8,28 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cspine import storage
+from cspine import cli, storage
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
-from cspine.competition.metric import column_loss, global_loss, row_loss
+from cspine.competition.metric import FORMS
+from cspine.competition.splits import read_folds
+from cspine.competition.tables import UID_COLUMN, read_train
 from cspine.errors import InputError
-from cspine.networks.checkpoints import MODEL, load_weights
+from cspine.execution.store import StudyStore
+from cspine.networks.checkpoints import load_weights
 from cspine.networks.classifier import Classifier, SliceNet, study_logits
-from cspine.networks.precision import fast_precision
-from cspine.scans.cache import StudyStore
+from cspine.networks.fold_models import describe_fold, load_classifier
+from cspine.networks.precision import autocast
+from cspine.preprocessing.stores import open_columns
+from cspine.settings.layout import CLASSIFIER, ENCODER, LOGITS, MADE_BY, MODEL, CacheLayout, RunLayout
+from cspine.settings.presets import Preset
 from cspine.training.datasets import ColumnDataset, VertebraDataset, start_worker
-from cspine.training.distributed import Place
-from cspine.training.loop import Task, fit
+from cspine.training.distributed import DistributedContext, init_distributed
 from cspine.training.losses import competition_loss, slice_loss
-from cspine.training.presets import Preset
-from cspine.training.runs import CLASSIFIER, ENCODER, MADE_BY, describe, fold_folder, load_classifier
-
-OOF = "oof.csv"
-"""StudyInstanceUID and eight logits (columns C1 ... patient_overall) of a fold's held-out studies."""
+from cspine.training.trainer import FoldTraining, train_network
 
 
 @dataclass(frozen=True)
-class ClassifierJob:
+class ClassifierStage:
     """What the training stage works on."""
 
     run: Path
@@ -37,7 +38,7 @@ class ClassifierJob:
     """Study -> float (8,) labels, for the studies that have a column."""
     folds: dict[str, int]
     preset: Preset
-    place: Place
+    context: DistributedContext
     encoder_weights: str = ""
 
     def dataset(self, fold: int, held_out: bool) -> ColumnDataset:
@@ -51,104 +52,156 @@ class ClassifierJob:
         return ColumnDataset(self.columns, chosen, self.preset)
 
 
-def train_fold(job: ClassifierJob, fold: int) -> None:
+def classify(
+    raw: Path, cache: Path, run: Path, preset: Preset, wanted: str = "all", encoder_weights: str = ""
+) -> None:
+    """Train the classifier folds that are not finished yet, and say so.
+
+    wanted: one fold by its number, or all. encoder_weights: a file with timm's weights of the encoder.
+    """
+    folds = read_folds(CacheLayout(cache).folds).to_dict()
+    columns = open_columns(cache, preset)
+    truth = labels_of(read_train(raw), columns, folds)
+    chosen = _folds_wanted(wanted, max(folds.values()) + 1)
+    with init_distributed() as context, storage.locked(run, "train", take=context.is_main):
+        stage = ClassifierStage(run, columns, truth, folds, preset, context, encoder_weights)
+        for fold in chosen:
+            train_fold(stage, fold)
+        if context.is_main:
+            cli.log_stage(
+                "train",
+                read=columns.folder,
+                wrote=run / CLASSIFIER,
+                studies=len(truth),
+                without_column=len(folds) - len(truth),
+                folds=",".join(str(fold) for fold in chosen),
+                processes=context.world_size,
+            )
+
+
+def labels_of(train: pd.DataFrame, columns: StudyStore, folds: dict[str, int]) -> dict[str, np.ndarray]:
+    """Study -> float64 (8,) labels, for the studies of the split that have a column.
+
+    Raises InputError if there is none.
+    """
+    table = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)]
+    truth = {
+        uid: table.loc[uid].to_numpy(np.float64) for uid in table.index if uid in folds and columns.has(uid)
+    }
+    if not truth:
+        raise InputError(f"{columns.folder}: no column of any study in folds.csv; `make columns` makes them")
+    return truth
+
+
+def _folds_wanted(wanted: str, count: int) -> list[int]:
+    """The folds that a flag names. Raises InputError for one that does not exist."""
+    if wanted == "all":
+        return list(range(count))
+    if not wanted.isdecimal() or int(wanted) >= count:
+        raise InputError(
+            f"--fold {wanted}: expected all, or a number from 0 to {count - 1} (folds.csv has {count})"
+        )
+    return [int(wanted)]
+
+
+def train_fold(stage: ClassifierStage, fold: int) -> None:
     """Train one fold and write its held-out logits."""
-    held_out = job.dataset(fold, held_out=True)
-    seed = job.preset.seed * 100 + fold
-    folder = fold_folder(job.run, CLASSIFIER, fold)
-    if job.place.leads and not (folder / MODEL).is_file():
-        (folder / OOF).unlink(missing_ok=True)  # logits of a model that was deleted
-    learn = job.dataset(fold, held_out=False)
+    held_out = stage.dataset(fold, held_out=True)
+    folder = RunLayout(stage.run).fold(CLASSIFIER, fold)
+    if stage.context.is_main and not (folder / MODEL).is_file():
+        (folder / LOGITS).unlink(missing_ok=True)  # logits of a model that was deleted
+    learn = stage.dataset(fold, held_out=False)
     if not (folder / MODEL).is_file():
-        pretrain_encoder(job, fold, learn, held_out)
-    fit(
-        Task(
+        pretrain_encoder(stage, fold, learn, held_out)
+    train_network(
+        FoldTraining(
             name=f"classifier {fold}",
             folder=folder,
-            make_model=lambda: _make_classifier(job, fold),
+            make_model=lambda: _make_classifier(stage, fold),
             dataset=learn,
-            loss=lambda model, batch: _loss(model, batch, job.preset.slice_loss),
-            evaluate=lambda model: _judge(model, held_out, job),
-            description=describe(CLASSIFIER, fold, job.preset, job.folds),
+            loss=lambda model, batch: _loss(model, batch, stage.preset.slice_loss),
+            evaluate=lambda model: _evaluate(model, held_out, stage),
+            description=describe_fold(CLASSIFIER, fold, stage.preset, stage.folds),
         ),
-        job.preset.classifier_fit,
-        seed,
-        job.place,
+        stage.preset.classifier_training,
+        stage.preset.fold_seed(fold),
+        stage.context,
     )
-    if _predicted(folder / OOF) == held_out.uids:
+    if _predicted(folder / LOGITS) == held_out.uids:
         return
-    logits = predict(load_classifier(folder / MODEL, job.place.device), held_out, job)
-    if job.place.leads:
+    logits = predict(load_classifier(folder / MODEL, stage.context.device), held_out, stage)
+    if stage.context.is_main:
         frame = pd.DataFrame(logits, columns=list(PREDICTION_TYPES))
-        frame.insert(0, "StudyInstanceUID", held_out.uids)
-        storage.write_csv(folder / OOF, frame)
+        frame.insert(0, UID_COLUMN, held_out.uids)
+        storage.write_csv(folder / LOGITS, frame)
 
 
-def pretrain_encoder(job: ClassifierJob, fold: int, learn: ColumnDataset, held_out: ColumnDataset) -> None:
+def pretrain_encoder(
+    stage: ClassifierStage, fold: int, learn: ColumnDataset, held_out: ColumnDataset
+) -> None:
     """Train the encoder on single vertebrae, half of them fractured, where annotated slices say what to see.
 
     Raises InputError if no fractured vertebra outside of the fold, or none inside, has boxes.
     """
-    if job.preset.encoder_fit is None:
+    if stage.preset.encoder_training is None:
         return
     shown, judged = VertebraDataset(learn), VertebraDataset(held_out)
     if not len(shown) or not len(judged):
         raise InputError(
             f"encoder fold {fold}: {len(shown) // 2} fractured vertebrae with boxes to learn from and "
-            f"{len(judged) // 2} to be judged on; expected at least 1 each; encoder_fit = None goes without"
+            f"{len(judged) // 2} to be judged on; expected at least 1 each; encoder_training = None goes without"
         )
-    fit(
-        Task(
+    train_network(
+        FoldTraining(
             name=f"encoder {fold}",
-            folder=fold_folder(job.run, ENCODER, fold),
+            folder=RunLayout(stage.run).fold(ENCODER, fold),
             make_model=lambda: SliceNet(
-                job.preset.classifier, job.preset.stacks.channels, job.encoder_weights
+                stage.preset.classifier, stage.preset.stacks.channels, stage.encoder_weights
             ),
             dataset=shown,
             loss=lambda model, batch: slice_loss(
                 model(batch["images"], batch["masks"]).float(), batch["slices"]
             ),
-            evaluate=lambda model: _judge_slices(model, judged, job),
-            description=describe(ENCODER, fold, job.preset, job.folds),
+            evaluate=lambda model: _evaluate_slices(model, judged, stage),
+            description=describe_fold(ENCODER, fold, stage.preset, stage.folds),
         ),
-        job.preset.encoder_fit,
-        job.preset.seed * 100 + fold,
-        job.place,
+        stage.preset.encoder_training,
+        stage.preset.fold_seed(fold),
+        stage.context,
     )
 
 
 @torch.inference_mode()
-def _judge_slices(model: SliceNet, judged: VertebraDataset, job: ClassifierJob) -> dict[str, float]:
+def _evaluate_slices(model: SliceNet, judged: VertebraDataset, stage: ClassifierStage) -> dict[str, float]:
     """Weighted log loss over the slices of the held-out fold's vertebrae, each process its share."""
-    place, sums = job.place, torch.zeros(2, dtype=torch.float64)
-    precision = fast_precision(place.device)
-    for number in range(place.rank, len(judged), place.ranks):
-        part = {name: value[None].to(place.device) for name, value in judged[-1, 0, number].items()}
-        with torch.autocast(place.device.type, precision, enabled=precision != torch.float32):
+    context, sums = stage.context, torch.zeros(2, dtype=torch.float64)
+    for number in range(context.rank, len(judged), context.world_size):
+        part = {name: value[None].to(context.device) for name, value in judged[-1, 0, number].items()}
+        with autocast(context.device):
             logits = model(part["images"], part["masks"])
         sums += torch.tensor([slice_loss(logits.float(), part["slices"]).item(), 1.0])
-    total, count = (float(value) for value in place.total(sums))
+    total, count = (float(value) for value in context.sum(sums))
     return {"score": total / count}
 
 
-def _make_classifier(job: ClassifierJob, fold: int) -> Classifier:
+def _make_classifier(stage: ClassifierStage, fold: int) -> Classifier:
     """A classifier to start from, its encoder from the pre-training where there was one."""
-    settings = job.preset.classifier
-    if job.preset.encoder_fit is None:
-        return Classifier(settings, job.preset.stacks.channels, job.encoder_weights)
-    learnt = SliceNet(replace(settings, pretrained=False), job.preset.stacks.channels)
-    load_weights(fold_folder(job.run, ENCODER, fold) / MODEL, learnt, MADE_BY[ENCODER])
-    classifier = Classifier(replace(settings, pretrained=False), job.preset.stacks.channels)
+    settings = stage.preset.classifier
+    if stage.preset.encoder_training is None:
+        return Classifier(settings, stage.preset.stacks.channels, stage.encoder_weights)
+    learnt = SliceNet(replace(settings, pretrained=False), stage.preset.stacks.channels)
+    load_weights(RunLayout(stage.run).model(ENCODER, fold), learnt, MADE_BY[ENCODER])
+    classifier = Classifier(replace(settings, pretrained=False), stage.preset.stacks.channels)
     broken = PUBLISHED["train"].rates()[: len(LEVELS)].mean()
-    classifier.start_from(learnt, float(np.log(broken / (1 - broken))))  # half of its vertebrae were broken
+    classifier.load_pretrained(
+        learnt, float(np.log(broken / (1 - broken)))
+    )  # half of its vertebrae were broken
     return classifier
 
 
 def _predicted(path: Path) -> list[str]:
     """The studies in a fold's logits, none where they are not there yet."""
-    return (
-        list(pd.read_csv(path, dtype={"StudyInstanceUID": str})["StudyInstanceUID"]) if path.is_file() else []
-    )
+    return list(pd.read_csv(path, dtype={UID_COLUMN: str})[UID_COLUMN]) if path.is_file() else []
 
 
 def _loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: float) -> Tensor:
@@ -158,33 +211,28 @@ def _loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: float) -> Te
     )
 
 
-def predict(model: Classifier, dataset: ColumnDataset, job: ClassifierJob) -> np.ndarray:
+def predict(model: Classifier, dataset: ColumnDataset, stage: ClassifierStage) -> np.ndarray:
     """Logits float64 (studies, 8) of a dataset, its studies shared out over all processes."""
-    place = job.place
+    context = stage.context
     logits = torch.zeros(len(dataset), len(PREDICTION_TYPES), dtype=torch.float64)
-    batch = 2 * job.preset.classifier_fit.batch
-    mine = range(place.rank, len(dataset), place.ranks)
+    batch = 2 * stage.preset.classifier_training.batch_size
+    mine = range(context.rank, len(dataset), context.world_size)
     loader = torch.utils.data.DataLoader(
         dataset,
         batch_size=batch,
         sampler=[(-1, 0, number) for number in mine],
-        num_workers=job.preset.classifier_fit.workers,
+        num_workers=stage.preset.classifier_training.workers,
         worker_init_fn=start_worker,
     )
     for part in loader:
-        found = study_logits(
-            [model], part["images"], part["masks"], place.device, fast_precision(place.device)
-        )
+        found = study_logits([model], part["images"], part["masks"], context.device)
         logits[part["number"]] = found.double()
-    return place.total(logits).cpu().numpy()
+    return context.sum(logits).cpu().numpy()
 
 
-def _judge(model: Classifier, held_out: ColumnDataset, job: ClassifierJob) -> dict[str, float]:
+def _evaluate(model: Classifier, held_out: ColumnDataset, stage: ClassifierStage) -> dict[str, float]:
     """The metric on the held-out fold: `score` is its global form, the two others stand beside it."""
-    submitted = 1 / (1 + np.exp(-predict(model, held_out, job)))
+    submitted = 1 / (1 + np.exp(-predict(model, held_out, stage)))
     truth = np.stack([labels.numpy() for labels in held_out.truth]).astype(np.float64)
-    return {
-        "score": global_loss(truth, submitted),
-        "row": row_loss(truth, submitted),
-        "column": column_loss(truth, submitted),
-    }
+    figures = {form: loss(truth, submitted) for form, loss in FORMS.items()}
+    return {"score": figures.pop("global"), **figures}

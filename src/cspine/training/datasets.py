@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cspine.competition.labels import LEVELS
+from cspine.execution.store import StudyStore
 from cspine.networks.locator import locator_input
-from cspine.scans.cache import StudyStore
-from cspine.scans.column import Column
-from cspine.scans.stacks import Jitter, slice_targets, study_stacks, vertebra_stack
-from cspine.training.augmentation import StackAugmentation, generator, random_jitter, vary_volume
-from cspine.training.presets import Preset
+from cspine.preprocessing.boxes import LEVEL
+from cspine.preprocessing.column import Column
+from cspine.preprocessing.stacks import Jitter, slice_targets, study_stacks, vertebra_stack
+from cspine.settings.presets import Preset
+from cspine.training.augmentation import StackAugmentation, random_jitter, vary_volume
+from cspine.training.randomness import Stream, generator
 
 Key = tuple[int, int, int]
 """(epoch, repeat, number of the study); epoch -1 asks for the sample without variation."""
@@ -34,19 +36,20 @@ class EpochSampler(Sampler[Key]):
     even), and `skip` samples are left out at the start when an epoch is resumed.
     """
 
-    def __init__(self, studies: int, repeats: int, seed: int, rank: int = 0, ranks: int = 1):
-        self.studies, self.repeats, self.seed, self.rank, self.ranks = studies, repeats, seed, rank, ranks
+    def __init__(self, studies: int, repeats: int, seed: int, rank: int = 0, world_size: int = 1):
+        self.studies, self.repeats, self.seed = studies, repeats, seed
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.skip = 0
 
     def __len__(self) -> int:
-        return -(-self.studies * self.repeats // self.ranks)
+        return -(-self.studies * self.repeats // self.world_size)
 
     def __iter__(self) -> Iterator[Key]:
-        order = generator(self.seed, 1, self.epoch).permutation(self.studies * self.repeats)
-        order = np.resize(order, len(self) * self.ranks)[self.rank :: self.ranks]
-        for place in order[self.skip :]:
-            yield self.epoch, int(place) // self.studies, int(place) % self.studies
+        order = generator(self.seed, Stream.ORDER, self.epoch).permutation(self.studies * self.repeats)
+        order = np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
+        for sample in order[self.skip :]:
+            yield self.epoch, int(sample) // self.studies, int(sample) % self.studies
 
 
 class ColumnDataset(Dataset):
@@ -71,7 +74,7 @@ class ColumnDataset(Dataset):
         epoch, repeat, number = key
         column = self.column(number)
         stacks = self.preset.stacks
-        random = generator(self.preset.seed, 2, epoch + 1, repeat, number)
+        random = generator(self.preset.seed, Stream.STUDY, epoch + 1, repeat, number)
         jitters = None
         if epoch >= 0:
             jitters = tuple(random_jitter(random, self.preset.augment) for _ in range(7))
@@ -104,7 +107,7 @@ class VertebraDataset(Dataset):
             for level in range(len(LEVELS)):
                 if not truth[level]:
                     self.whole.append((number, level))
-                elif (column.boxes[:, 0] == level + 1).any():
+                elif (column.boxes[:, LEVEL] == level + 1).any():
                     self.fractured.append((number, level))
 
     def __len__(self) -> int:
@@ -112,11 +115,11 @@ class VertebraDataset(Dataset):
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         """images uint8 (slices, y, x, neighbours), masks uint8 (slices, y, x), slices float (slices)."""
-        epoch, repeat, place = key
+        epoch, repeat, index = key
         studies, preset = self.studies, self.studies.preset
-        random = generator(preset.seed, 4, epoch + 1, repeat, place)
-        if place < len(self.fractured):
-            number, level = self.fractured[place]
+        random = generator(preset.seed, Stream.VERTEBRA, epoch + 1, repeat, index)
+        if index < len(self.fractured):
+            number, level = self.fractured[index]
         else:
             number, level = self.whole[int(random.integers(len(self.whole)))]
         column = studies.column(number)
@@ -154,6 +157,6 @@ class LocatorDataset(Dataset):
     def __getitem__(self, key: Key) -> dict[str, Any]:
         """volume float (1, z, y, x), labels int64 (z, y, x)."""
         epoch, repeat, number = key
-        random = generator(self.preset.seed, 3, epoch + 1, repeat, number)
+        random = generator(self.preset.seed, Stream.VOLUME, epoch + 1, repeat, number)
         volume, labels = vary_volume(*self.volumes[number], self.size, random, self.preset.augment)
         return {"volume": volume, "labels": labels}

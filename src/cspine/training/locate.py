@@ -7,22 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cspine import stage
+from cspine import cli, storage
+from cspine.competition.splits import read_folds
 from cspine.errors import InputError
-from cspine.networks.checkpoints import MODEL
+from cspine.execution.store import StudyStore
+from cspine.networks.fold_models import describe_fold, load_locator
 from cspine.networks.locator import Locator, label_map
-from cspine.networks.precision import fast_precision
-from cspine.scans.cache import StudyStore
+from cspine.preprocessing.stores import open_labels, open_volumes
+from cspine.settings.layout import LOCATOR, MADE_BY, CacheLayout, RunLayout
+from cspine.settings.presets import Preset
 from cspine.training.datasets import LocatorDataset
-from cspine.training.distributed import Place
-from cspine.training.loop import Task, fit
+from cspine.training.distributed import DistributedContext, init_distributed
 from cspine.training.losses import locator_loss
-from cspine.training.presets import Preset
-from cspine.training.runs import LOCATOR, MADE_BY, describe, fold_folder, load_locator
+from cspine.training.trainer import FoldTraining, train_network
 
 
 @dataclass(frozen=True)
-class LocatorJob:
+class LocatorStage:
     """What the locator stage works on."""
 
     run: Path
@@ -31,39 +32,59 @@ class LocatorJob:
     folds: dict[str, int]
     """Study -> fold."""
     preset: Preset
-    place: Place
+    context: DistributedContext
 
     def with_masks(self) -> list[str]:
         """The prepared studies that have a mask."""
         return [uid for uid in self.volumes.uids() if uid in self.folds and self.volumes.holds(uid, "labels")]
 
 
-def train_fold(job: LocatorJob, fold: int) -> None:
+def locate(cache: Path, run: Path, preset: Preset) -> None:
+    """Train the locator folds that are missing, label the studies that have no label map yet, and say so."""
+    folds = read_folds(CacheLayout(cache).folds).to_dict()
+    volumes, labels = open_volumes(cache, preset), open_labels(cache, preset)
+    with init_distributed() as context, storage.locked(run, "locate", take=context.is_main):
+        stage = LocatorStage(run, volumes, folds, preset, context)
+        for fold in range(max(folds.values()) + 1):
+            train_fold(stage, fold)
+        written = label_studies(stage, labels)
+        if context.is_main:
+            cli.log_stage(
+                "locate",
+                read=volumes.folder,
+                wrote=f"{run / LOCATOR} and {labels.folder}",
+                with_masks=len(stage.with_masks()),
+                label_maps=len(labels.uids()),
+                new=written,
+            )
+
+
+def train_fold(stage: LocatorStage, fold: int) -> None:
     """Train one fold on the masks of all others, judged by Dice on its own."""
-    masked = job.with_masks()
-    if not job.volumes.uids():
-        raise InputError(f"{job.volumes.folder}: no prepared study; `make prepare` makes them")
-    others = [uid for uid in masked if job.folds[uid] != fold]
-    held_out = [uid for uid in masked if job.folds[uid] == fold]
+    masked = stage.with_masks()
+    if not stage.volumes.uids():
+        raise InputError(f"{stage.volumes.folder}: no prepared study; `make prepare` makes them")
+    others = [uid for uid in masked if stage.folds[uid] != fold]
+    held_out = [uid for uid in masked if stage.folds[uid] == fold]
     if not others or not held_out:
         raise InputError(
             f"locator fold {fold}: {len(others)} studies with a mask to learn from and {len(held_out)} to be "
             "judged on; expected at least 1 each; prepare more studies with masks, or split into fewer folds"
         )
-    fit(
-        Task(
+    train_network(
+        FoldTraining(
             name=f"locator {fold}",
-            folder=fold_folder(job.run, LOCATOR, fold),
-            make_model=lambda: Locator(job.preset.locator),
-            dataset=LocatorDataset(job.volumes, others, job.preset, job.preset.locator.crop_vox),
+            folder=RunLayout(stage.run).fold(LOCATOR, fold),
+            make_model=lambda: Locator(stage.preset.locator),
+            dataset=LocatorDataset(stage.volumes, others, stage.preset, stage.preset.locator.crop_vox),
             loss=_loss,
-            evaluate=lambda model: _judge(model, job, held_out),
-            description=describe(LOCATOR, fold, job.preset, job.folds),
+            evaluate=lambda model: _evaluate(model, stage, held_out),
+            description=describe_fold(LOCATOR, fold, stage.preset, stage.folds),
             made_by=MADE_BY[LOCATOR],
         ),
-        job.preset.locator_fit,
-        job.preset.seed * 100 + fold,
-        job.place,
+        stage.preset.locator_training,
+        stage.preset.fold_seed(fold),
+        stage.context,
     )
 
 
@@ -71,15 +92,15 @@ def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return locator_loss(model(batch["volume"]).float(), batch["labels"])
 
 
-def _judge(model: Locator, job: LocatorJob, uids: list[str]) -> dict[str, float]:
+def _evaluate(model: Locator, stage: LocatorStage, uids: list[str]) -> dict[str, float]:
     """Mean Dice of C1-C7 on whole volumes, and 1 - Dice as the score."""
     scores = torch.zeros(2, dtype=torch.float64)
-    for uid in uids[job.place.rank :: job.place.ranks]:
-        arrays, _ = job.volumes.read(uid)
-        found = label_map([model], arrays["volume"], job.place.device, fast_precision(job.place.device))
+    for uid in uids[stage.context.rank :: stage.context.world_size]:
+        arrays, _ = stage.volumes.read(uid)
+        found = label_map([model], arrays["volume"], stage.context.device)
         levels = dice(found, np.asarray(arrays["labels"]))
         scores += torch.tensor([np.nansum(levels), np.isfinite(levels).sum()])
-    total, count = (float(value) for value in job.place.total(scores))
+    total, count = (float(value) for value in stage.context.sum(scores))
     mean = total / max(count, 1)
     return {"score": 1 - mean, "dice": mean}
 
@@ -95,21 +116,21 @@ def dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return scores
 
 
-def label_studies(job: LocatorJob, labels: StudyStore) -> int:
+def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
     """Write a label map for every prepared study that lacks one; how many were written.
 
     The fold to which a study belongs was trained without it, and is the one that is asked.
     """
-    device = job.place.device
+    device = stage.context.device
     # Shares are taken before anybody looks at what is missing, since others are already writing by then.
-    everyone = [uid for uid in job.volumes.uids() if uid in job.folds]
-    mine = [uid for uid in everyone[job.place.rank :: job.place.ranks] if not labels.has(uid)]
+    everyone = [uid for uid in stage.volumes.uids() if uid in stage.folds]
+    mine = [uid for uid in everyone[stage.context.rank :: stage.context.world_size] if not labels.has(uid)]
     locators: dict[int, Locator] = {}
-    for uid in stage.progress(mine, unit="study", what="label maps"):
-        fold = job.folds[uid]
+    for uid in cli.progress(mine, unit="study", what="label maps"):
+        fold = stage.folds[uid]
         if fold not in locators:
-            locators[fold] = load_locator(fold_folder(job.run, LOCATOR, fold) / MODEL, device)
-        arrays, meta = job.volumes.read(uid)
-        found = label_map([locators[fold]], arrays["volume"], device, fast_precision(device))
+            locators[fold] = load_locator(RunLayout(stage.run).model(LOCATOR, fold), device)
+        arrays, meta = stage.volumes.read(uid)
+        found = label_map([locators[fold]], arrays["volume"], device)
         labels.write(uid, {"labels": found}, {"affine": meta["affine"], "fold": fold})
-    return int(job.place.total(torch.tensor(len(mine))))
+    return int(stage.context.sum(torch.tensor(len(mine))))

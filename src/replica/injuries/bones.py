@@ -1,4 +1,4 @@
-"""Paints vertebrae over the soft tissue: cortex, marrow and its grain, joints, look-alikes, fractures."""
+"""Paints vertebrae over the soft tissue: cortex, marrow and its grain, joints, mimics, fractures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from replica.anatomy.vertebrae import (
 )
 from replica.injuries.breaks import break_bone
 from replica.injuries.fractures import Injury
-from replica.injuries.lookalikes import Lookalike, Mark, basivertebral, draw_kinds, draw_mark
+from replica.injuries.mimics import Mark, Mimic, basivertebral, draw_kinds, draw_mark
 from replica.tissue.painter import AIR_HU
 from replica.tissue.throat import BLOOD_HU
 
@@ -67,10 +67,10 @@ class Filling:
 
 def paint_bone(
     canvas: Canvas, number: int, injury: Injury | None, forced: dict[str, tuple[str, ...]] | None
-) -> tuple[list[Wound], list[Lookalike]]:
-    """Paint vertebra `number` (0 is C1) with its look-alikes and fractures; returns where they lie.
+) -> tuple[list[Wound], list[Mimic]]:
+    """Paint vertebra `number` (0 is C1) with its mimics and fractures; returns where they lie.
 
-    `forced` names the look-alikes by level; None draws them.
+    `forced` names the mimics by level; None draws them.
     """
     anatomy, name, pose = canvas.anatomy, NAMES[number], canvas.anatomy.poses[number]
     marks = _marks(anatomy, number, forced)
@@ -100,7 +100,7 @@ def paint_bone(
     _fill(canvas, field, Filling(gap, dark, dense, natural, name))
     view = canvas.labels[field.part]
     view[(field.d < 0) & (gap < 0.6) & (view == 0)] = number + 1
-    seen = [Lookalike(m.kind, name, *_place(field, _near(field, m))) for m in marks]
+    seen = [Mimic(m.kind, name, *_place(field, _near(field, m))) for m in marks]
     return _wounds(canvas, field, injury, regions), seen
 
 
@@ -124,7 +124,7 @@ def _size(anatomy: Anatomy, number: int) -> float:
 
 
 def _marks(anatomy: Anatomy, number: int, forced: dict | None) -> list[Mark]:
-    """A vertebra's look-alikes in millimetres of the patient."""
+    """A vertebra's mimics in millimetres of the patient."""
     name = NAMES[number]
     rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 7, number]))
     drawn = draw_kinds(anatomy, number, rng)
@@ -196,7 +196,7 @@ def _place(field: LocalField, region: np.ndarray) -> tuple:
 
 
 def _near(field: LocalField, mark: Mark) -> np.ndarray:
-    """Voxels of the field's box in or at a look-alike's solids."""
+    """Voxels of the field's box in or at a mimic's solids."""
     return _union(field, mark.solids).d < max(0.6, 0.6 * field.grid.voxel_mm)
 
 

@@ -28,7 +28,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def check_room(out: Path, needed: int) -> None:
+def check_free_space(out: Path, needed: int) -> None:
     """Raise ReplicaError when what is still to be written can't fit."""
     free = free_bytes(out)
     if needed > free:
@@ -39,7 +39,7 @@ def check_room(out: Path, needed: int) -> None:
 
 
 @contextmanager
-def room_in(out: Path) -> Iterator[None]:
+def full_disk_reported(out: Path) -> Iterator[None]:
     """Turn the system's errors about a full disk into ReplicaError, which says what to do."""
     try:
         yield

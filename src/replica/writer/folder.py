@@ -25,7 +25,7 @@ from replica.scanner.scan import scan
 from replica.settings import ReplicaError, ReplicaSettings
 from replica.study import Purpose, Study, make_study, study_rng
 from replica.writer.dicom import slice_header, write_slice
-from replica.writer.disk import bytes_needed, check_room, room_in
+from replica.writer.disk import bytes_needed, check_free_space, full_disk_reported
 from replica.writer.tables import write_json, write_tables
 
 MARKER, RECORDS, WORK, LOCK = "replica.json", ".records", ".work", ".lock"
@@ -39,7 +39,7 @@ def replicate(settings: ReplicaSettings) -> dict:
     disk has no room; then what is finished stays, and the next call goes on.
     """
     out = Path(settings.out)
-    with room_in(out):
+    with full_disk_reported(out):
         return _replicate(out, settings)
 
 
@@ -118,7 +118,7 @@ def _folders(out: Path, settings: ReplicaSettings) -> None:
 def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> int:
     """Write the studies that have no record yet; returns how many."""
     rows = [row for _, row in cohort.iterrows() if not _record(out, row).exists()]
-    check_room(out, bytes_needed(rows, settings))
+    check_free_space(out, bytes_needed(rows, settings))
     bar = tqdm(
         total=len(cohort), initial=len(cohort) - len(rows), unit="study", disable=not sys.stderr.isatty()
     )
@@ -180,7 +180,7 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
         if study.wounds:
             write_fractures(temporary, study)
             os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
-        truth = {"wounds": _wounds(study, uid), "lookalikes": _lookalikes(study, uid)}
+        truth = {"wounds": _wounds(study, uid), "mimics": _mimics(study, uid)}
         record = {"slices": slices, "boxes": boxes, **truth}
         if row["oddity"]:
             record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
@@ -224,11 +224,11 @@ def _injury(uid: str, number: int, injury: Injury) -> dict:
     }
 
 
-def _lookalikes(study: Study, uid: str) -> list[dict]:
-    """Rows of truth/lookalikes.csv."""
+def _mimics(study: Study, uid: str) -> list[dict]:
+    """Rows of truth/mimics.csv."""
     return [
         {"StudyInstanceUID": uid, "level": m.level, "kind": m.kind, **_millimetres(study, m.centre_mm)}
-        for m in study.lookalikes
+        for m in study.mimics
     ]
 
 
@@ -240,7 +240,7 @@ def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[st
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
     """Write the tables from the studies' records, then mark the replica complete."""
-    empty = {"slices": 0, "boxes": [], "wounds": [], "lookalikes": []}
+    empty = {"slices": 0, "boxes": [], "wounds": [], "mimics": []}
     rows = [row for _, row in cohort.iterrows()]
     records = [empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows]
     write_tables(out, cohort, records)

@@ -13,7 +13,7 @@ BOX_COLUMNS = ["StudyInstanceUID", "x", "y", "width", "height", "slice_number"]
 ODD_COLUMNS = ["StudyInstanceUID", "oddity", "detail"]
 PLACE_COLUMNS = ["z_mm", "y_mm", "x_mm"]
 WOUND_COLUMNS = ["StudyInstanceUID", "fracture", "level", "kind", "severity", *PLACE_COLUMNS]
-LOOKALIKE_COLUMNS = ["StudyInstanceUID", "level", "kind", *PLACE_COLUMNS]
+MIMIC_COLUMNS = ["StudyInstanceUID", "level", "kind", *PLACE_COLUMNS]
 
 
 def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
@@ -39,8 +39,8 @@ def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
         if row["oddity"]
     ]
     write_csv(out / "truth" / "oddities.csv", pd.DataFrame(odd, columns=ODD_COLUMNS))
-    seen = [row for record in records for row in record["lookalikes"]]
-    write_csv(out / "truth" / "lookalikes.csv", pd.DataFrame(seen, columns=LOOKALIKE_COLUMNS))
+    seen = [row for record in records for row in record["mimics"]]
+    write_csv(out / "truth" / "mimics.csv", pd.DataFrame(seen, columns=MIMIC_COLUMNS))
     worst = pd.DataFrame(wounds, columns=WOUND_COLUMNS).groupby("StudyInstanceUID")["severity"].max()
     people = cohort[["StudyInstanceUID", "split", "site", "sex", "age", *TYPES, "boxed", "masked"]]
     write_csv(out / "truth" / "cohort.csv", people.assign(severity=people["StudyInstanceUID"].map(worst)))

@@ -1,0 +1,52 @@
+"""A run's answer about one folder of DICOM files: eight probabilities, a JSON file and a picture."""
+
+import shutil
+from pathlib import Path
+
+from cspine import cli, storage
+from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.submission import probability_of
+from cspine.errors import InputError
+from cspine.evaluation.calibration import Calibration
+from cspine.evaluation.figures import png, study_picture
+from cspine.inference.ensemble import Ensemble
+from cspine.inference.studies import Limits, predict_studies
+
+
+def predict_one(study: Path, run: Path, out: Path) -> None:
+    """Predict one study; print, save and draw what came out.
+
+    study: a folder with the DICOM files of one CT of the neck. out: gets <its name>.json and .png. Raises
+    InputError if the study can't be read or the run is not complete.
+    """
+    if not study.is_dir():
+        raise InputError(f"--study {study}: no such folder; expected one with the .dcm files of a CT series")
+    ensemble, calibration = Ensemble.load(run), Calibration.load(run)
+    name = study.resolve().name
+    decoded = out / f".decoded-{name}"
+    with storage.locked(out, "predict"):
+        shutil.rmtree(decoded, ignore_errors=True)
+        (found,) = predict_studies({name: study}, ensemble, decoded, Limits(workers=1))
+        shutil.rmtree(decoded, ignore_errors=True)
+    if found.logits is None or found.column is None:
+        raise InputError(found.reason)
+    values = calibration.apply(found.logits)
+    probability = dict(zip(PREDICTION_TYPES, probability_of(values).tolist(), strict=True))
+    for kind, share in probability.items():
+        print(f"{kind:<16}{share:.3f}  {'#' * round(40 * share)}")
+    for note in found.column.notes:
+        print(f"note: {note}")
+    target = out / f"{name}.json"
+    storage.write_json(
+        target,
+        {
+            "study": found.column.study,
+            "probability": probability,
+            "submitted_value": dict(zip(PREDICTION_TYPES, values.tolist(), strict=True)),
+            "notes": list(found.column.notes),
+            "seconds": round(found.seconds, 2),
+        },
+    )
+    picture = target.with_suffix(".png")
+    storage.write_bytes(picture, png(study_picture(found.column, values, title=name)))
+    cli.log_stage("predict", read=study, wrote=f"{target} and {picture}", seconds=round(found.seconds, 2))

@@ -1,0 +1,1 @@
+"""Tasks in processes that may die, on one machine or many, and the store of finished studies."""

@@ -1,0 +1,210 @@
+"""Study after study into a store: resumable, one bad study costs one study, the index tells what became of each."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cspine import cli
+from cspine.execution.engine import run_tasks
+from cspine.execution.store import StudyStore
+from cspine.execution.worker import Job, Outcome
+from cspine.settings.execution import ExecutionSettings
+from cspine.storage import DiskFull, locked
+
+STUDY_TIMEOUT_S = 600.0
+"""A thousand slices take some ten seconds; a study that takes this long hangs."""
+INDEX_EVERY_S = 5.0
+"""How often the index is written meanwhile."""
+NAMED = 3
+"""Studies that the summary names of each kind of failure."""
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class StudyWork:
+    """What a batch does with each study, and what its index tells of it.
+
+    name: of the stage, for messages. function: called with a study's arguments; it writes its study to the store
+    and returns a description with `notes` and what `columns_of` asks for; an InputError is the study's failure.
+    Takes `fallback=True` for a second attempt after a crash; fallback_words: what is different then. columns,
+    columns_of: the stage's own columns of index.csv, and how a description fills them.
+    """
+
+    name: str
+    function: Callable[..., dict[str, Any]]
+    fallback_words: str
+    columns: tuple[str, ...]
+    columns_of: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+    def job(self) -> Job:
+        """The same for worker processes."""
+        again = partial(self.function, fallback=True)
+        return Job(self.function, STUDY_TIMEOUT_S, again, self.fallback_words)
+
+
+@dataclass
+class Batch:
+    """What was done; the rows of the index by study."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reused: int = 0
+    """Studies that were in the store before."""
+    tried: list[str] = field(default_factory=list)
+    """Studies that were worked on in this run."""
+    retried: int = 0
+    """Studies whose worker died in this run and that were begun once more."""
+    seconds: float = 0.0
+    """Duration of this run."""
+
+    @property
+    def done(self) -> int:
+        """Studies that can be used."""
+        return sum(row["status"] == DONE for row in self.rows.values())
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Studies that can't be used, with the reason."""
+        return {uid: row["reason"] for uid, row in self.rows.items() if row["status"] == FAILED}
+
+    @property
+    def noted(self) -> int:
+        """Studies in which something was mended or left out."""
+        return sum(row["status"] == DONE and bool(row["notes"]) for row in self.rows.values())
+
+    def failures(self) -> list[str]:
+        """A line for each kind of failure, the most frequent first: a study, its reason, others alike."""
+        kinds: dict[str, list[str]] = {}
+        for uid, reason in self.failed.items():
+            # What differs from study to study: names with digits, and quoted values.
+            kinds.setdefault(re.sub(r"\S*\d\S*|'[^']*'", "#", reason), []).append(uid)
+        lines = []
+        for uids in sorted(kinds.values(), key=len, reverse=True):
+            names = ", ".join(uids[1:NAMED]) + (", ..." if len(uids) > NAMED else "")
+            others = f" (and {len(uids) - 1} more alike: {names})" if len(uids) > 1 else ""
+            lines.append(f"failed {uids[0]}: {self.failed[uids[0]]}{others}")
+        return lines
+
+    def total(self, column: str) -> int:
+        """Sum of a column of the index over the studies that were worked on in this run and can be used."""
+        rows = (self.rows[uid] for uid in self.tried)
+        return sum(row[column] for row in rows if row["status"] == DONE)
+
+    def print_summary(self, name: str, read: Any, wrote: Any, counted: tuple[str, str]) -> None:
+        """Print the failures and the stage's line; counted: what is counted a second, and its column."""
+        what, column = counted
+        print("".join(f"{line}\n" for line in self.failures()), end="")
+        cli.log_stage(
+            name,
+            read=read,
+            wrote=wrote,
+            done=f"{self.done} (reused {self.reused}, failed {len(self.failed)})",
+            with_notes=self.noted,
+            **({"retried": self.retried} if self.retried else {}),
+            **{f"{what}_per_s": round(self.total(column) / max(self.seconds, 1e-3))},
+            studies_per_h=round(len(self.tried) / max(self.seconds, 1e-3) * 3600),
+        )
+
+
+def run_batch(
+    work: StudyWork,
+    tasks: Mapping[str, tuple],
+    store: StudyStore,
+    execution: ExecutionSettings,
+    folders: tuple[Path, ...] = (),
+) -> Batch:
+    """Call `work.function(*args)` in worker processes for every study that is not in the store yet.
+
+    tasks: study -> args. execution: processes here or a Dask scheduler; studies that failed before are tried
+    again only if it says so. folders: what else the workers have to see. Raises DiskFull if the disk is full:
+    finished studies stay, and those that the full disk hit do not count as failed.
+    """
+    started = time.monotonic()
+    with locked(store.folder, work.name):
+        store.clean_temporaries()
+        batch = _resume(store, work, list(tasks), execution.retry_failed)
+        missing = {uid: args for uid, args in tasks.items() if uid not in batch.rows}
+        written = started
+        visible = (store.folder.absolute(), *folders)
+        outcomes = _outcomes(work.job(), missing, execution, visible)
+        with _index_in_the_end(store, work, batch), closing(outcomes):
+            for outcome in cli.progress(outcomes, unit="study", total=len(missing), what=work.name):
+                _take(batch, work, outcome)
+                if time.monotonic() - written > INDEX_EVERY_S:
+                    store.write_index(batch.rows.values(), work.columns)
+                    written = time.monotonic()
+    batch.seconds = time.monotonic() - started
+    return batch
+
+
+def _outcomes(
+    job: Job, tasks: Mapping[str, tuple], execution: ExecutionSettings, folders: tuple[Path, ...]
+) -> Iterator[Outcome]:
+    """Do a job with every study; folders: what the workers have to see."""
+    if not execution.scheduler:
+        return run_tasks(job, tasks.items(), min(execution.workers, max(len(tasks), 1)))
+    from cspine.execution.cluster import run_on_cluster  # Kaggle's image need not have Dask
+
+    return run_on_cluster(job, tasks.items(), execution.scheduler, execution.workers, folders)
+
+
+@contextmanager
+def _index_in_the_end(store: StudyStore, work: StudyWork, batch: Batch) -> Iterator[None]:
+    """Write the index also after an error, and let the first error be the one that is told."""
+    try:
+        yield
+    except BaseException as first:
+        try:
+            store.write_index(batch.rows.values(), work.columns)
+        except DiskFull:
+            first.add_note("index.csv could not be brought up to date; the next run does that")
+        raise
+    store.write_index(batch.rows.values(), work.columns)
+
+
+def _take(batch: Batch, work: StudyWork, outcome: Outcome) -> None:
+    """Enter an outcome into the books; DiskFull goes on to the caller."""
+    if outcome.kind == DiskFull.__name__:
+        raise DiskFull(f"study {outcome.key}: {outcome.error}")
+    batch.rows[outcome.key] = _row(work, outcome)
+    batch.tried.append(outcome.key)
+    batch.retried += outcome.attempts > 1
+
+
+def _resume(store: StudyStore, work: StudyWork, uids: list[str], retry_failed: bool) -> Batch:
+    """What earlier runs did: studies in the store, and failures that are not to be tried again."""
+    batch = Batch()
+    index = store.read_index().set_index("StudyInstanceUID", drop=False).to_dict("index")
+    for uid in uids:
+        row = index.get(uid)
+        if store.has(uid):
+            kept = (
+                row if row and row["status"] == DONE else _row(work, Outcome(uid, store.meta(uid), None, 0.0))
+            )
+            batch.rows[uid] = kept
+            batch.reused += 1
+        elif row and row["status"] == FAILED and not retry_failed:
+            batch.rows[uid] = row
+    return batch
+
+
+def _printable(text: str) -> str:
+    """The text without what damaged files may bring into it: line ends, NUL and the like."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _row(work: StudyWork, outcome: Outcome) -> dict[str, Any]:
+    """A study's row of the index."""
+    failed = outcome.error is not None
+    return {
+        "StudyInstanceUID": outcome.key,
+        "status": FAILED if failed else DONE,
+        "reason": _printable(outcome.error) if failed else "",
+        "notes": "" if failed else _printable("; ".join(outcome.value["notes"])),
+        **({} if failed else work.columns_of(outcome.value)),
+        "seconds": round(outcome.seconds, 2),
+    }

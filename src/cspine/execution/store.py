@@ -1,0 +1,181 @@
+"""A folder of finished studies: each is whole or absent, and all were made with the same settings."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cspine import storage
+from cspine.competition.tables import check_study_uid
+from cspine.errors import InputError
+
+FORMAT_VERSION = 2
+"""To be raised with every change that gives other arrays or another meta.json for the same files."""
+SETTINGS, META, INDEX = "settings.json", "meta.json", "index.csv"
+INDEX_START, INDEX_END = ("StudyInstanceUID", "status", "reason", "notes"), ("seconds",)
+"""The first and the last columns of every index; between them stands what a stage tells of its studies."""
+
+
+class StudyStore:
+    """Arrays and a JSON description for each study, in a folder of its own.
+
+    folder: where; created with the first write. settings: JSON-able; what the content depends on. Raises
+    InputError if the folder was made with other settings or by another version of the format, or if it
+    does not say with which.
+    """
+
+    def __init__(self, folder: Path | str, settings: Mapping[str, Any]):
+        self.folder = Path(folder)
+        self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+        if (self.folder / SETTINGS).exists() or self.uids():
+            self._check_settings()
+
+    def has(self, uid: str) -> bool:
+        """Whether a study is there, whole."""
+        return (self._of(uid) / META).is_file()
+
+    def holds(self, uid: str, name: str) -> bool:
+        """Whether a study is there and has an array of that name."""
+        return self.has(uid) and (self._of(uid) / f"{name}.npy").is_file()
+
+    def uids(self) -> list[str]:
+        """All studies that are there, sorted."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if not path.name.startswith(".") and (path / META).is_file()
+        )
+
+    def meta(self, uid: str) -> dict[str, Any]:
+        """A study's description alone. Raises InputError if it is not there."""
+        return storage.read_json(self._of(uid) / META)
+
+    def read(self, uid: str, mmap: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Read a study: its arrays by name and its description.
+
+        mmap: map the arrays from disk, read-only, instead of loading them. Raises InputError if the study is
+        not there or damaged.
+        """
+        folder = self._of(uid)
+        meta = self.meta(uid)
+        arrays = {}
+        for path in sorted(folder.glob("*.npy")):
+            try:
+                arrays[path.stem] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                raise InputError(
+                    f"{path}: expected an array, found {error}; delete {folder} and run the stage again"
+                ) from error
+        return arrays, meta
+
+    def write(self, uid: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Write a study, in place of an older one; it appears all at once, or not at all."""
+        target = self._of(uid)
+        self._write_settings()
+        temporary = storage.temporary_beside(target)
+        try:
+            with storage.full_disk_reported(self.folder):
+                temporary.mkdir()
+                for name, array in arrays.items():
+                    storage.write_npy(temporary / f"{name}.npy", array)
+                storage.write_json(temporary / META, dict(meta))
+                self._put(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # nothing is left of it if all went well
+        _sync_folder(self.folder)
+
+    def clean_temporaries(self) -> int:
+        """Delete what interrupted writes left behind; how many."""
+        left = list(self.folder.glob(".*.tmp"))
+        for path in left:
+            # A worker of a run that was killed may live and write for another half second: what it leaves
+            # behind then is for the next run.
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return len(left)
+
+    def write_index(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+        """Write index.csv, one row a study; columns: the stage's own, between the first and the last ones."""
+        frame = pd.DataFrame(list(rows), dtype=object)  # whole numbers stay whole beside blanks
+        known = [*INDEX_START, *columns, *INDEX_END]
+        further = [column for column in frame.columns if column not in known]
+        frame = frame.reindex(columns=[*known, *further])
+        storage.write_csv(self.folder / INDEX, frame.sort_values("StudyInstanceUID", kind="stable"))
+
+    def read_index(self) -> pd.DataFrame:
+        """The index as text, empty strings for what is missing; no rows if there is none yet."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            return pd.DataFrame(columns=[*INDEX_START, *INDEX_END], dtype=str)
+        try:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: expected a table, found {error}; delete it and run again") from error
+        if not {"StudyInstanceUID", "status", "reason"} <= set(frame.columns):
+            found = ", ".join(frame.columns)
+            raise InputError(
+                f"{path}: found columns {found}; expected {INDEX_START}; delete it and run again"
+            )
+        return frame
+
+    def _of(self, uid: str) -> Path:
+        return self.folder / check_study_uid(uid)
+
+    def _put(self, temporary: Path, target: Path) -> None:
+        """Move a finished study to its place; an older one gives way, also one that came a moment ago."""
+        while True:
+            try:
+                os.rename(temporary, target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            older = storage.temporary_beside(target)
+            try:
+                os.rename(target, older)
+            except FileNotFoundError:
+                continue  # another process moved it, or is about to put its own there
+            shutil.rmtree(older)
+
+    def _stamp(self) -> dict[str, Any]:
+        return {"format_version": FORMAT_VERSION, "settings": self.settings}
+
+    def _check_settings(self) -> None:
+        path = self.folder / SETTINGS
+        advice = "name another CACHE, or delete this folder to make it anew"
+        if not path.is_file():
+            raise InputError(f"{path}: found studies beside it, but not the file itself; {advice}")
+        found = storage.read_json(path)
+        if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
+            other = found.get("format_version") if isinstance(found, dict) else "none"
+            raise InputError(f"{path}: found format version {other}, expected {FORMAT_VERSION}; {advice}")
+        there, asked = found.get("settings", {}), self.settings
+        keys = [key for key in sorted(there.keys() | asked.keys()) if there.get(key) != asked.get(key)]
+        if keys:
+            was, wanted = ("; ".join(f"{key} = {of.get(key)}" for key in keys) for of in (there, asked))
+            raise InputError(f"{path}: found {was}; expected {wanted}; {advice}")
+
+    def _write_settings(self) -> None:
+        if (self.folder / SETTINGS).exists():
+            self._check_settings()
+        else:
+            storage.write_json(self.folder / SETTINGS, self._stamp())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

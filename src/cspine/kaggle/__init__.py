@@ -1,0 +1,1 @@
+"""What travels to Kaggle, what its kernels do, and the same kernel run here."""

@@ -1,0 +1,139 @@
+"""What the Kaggle kernel does: from the attached inputs to a submission.csv that is valid at any moment."""
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cspine import cli, storage
+from cspine.competition.labels import PUBLISHED
+from cspine.competition.metric import best_constants
+from cspine.competition.submission import assemble, write_submission
+from cspine.competition.tables import UID_COLUMN, read_sample, split_row_ids
+from cspine.errors import InputError
+from cspine.evaluation.calibration import Calibration
+from cspine.inference.ensemble import Ensemble
+from cspine.inference.studies import Limits, Prediction, predict_studies
+from cspine.settings.layout import INFERENCE_REPORT, SUBMISSION
+
+TIME_LIMIT_S = 8.5 * 3600
+"""Kaggle stops a kernel after 9 hours; half an hour stays for the rest."""
+WRITE_EVERY = 25
+"""Studies between two writings of submission.csv."""
+
+
+@dataclass
+class InferenceReport:
+    """What the kernel did, as `inference.json` beside the submission."""
+
+    studies: int = 0
+    predicted: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+    """What kept the models from being used at all."""
+    fell_back: dict[str, str] = field(default_factory=dict)
+    """Study -> why it fell back to the constants."""
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    """Study -> what had to be mended to predict it."""
+
+
+class KernelRun:
+    """A submission in the making: constants first, predictions as they come, always a whole file on disk."""
+
+    def __init__(self, competition: Path, working: Path):
+        self.competition, self.working = competition, working
+        self.sample = read_sample(competition)
+        self.studies = list(split_row_ids(self.sample["row_id"])[UID_COLUMN].unique())
+        self.constants = best_constants(PUBLISHED["train"].rates())
+        self.values: dict[str, np.ndarray] = {}
+        self.report = InferenceReport(studies=len(self.studies))
+        self.path = working / SUBMISSION
+
+    def write(self) -> None:
+        """Write what is known so far."""
+        frame, _ = assemble(self.sample, self.values, self.constants)
+        write_submission(self.path, frame, self.sample)
+
+    def take(self, prediction: Prediction, calibration: Calibration) -> None:
+        """Note one study's outcome."""
+        if prediction.logits is None or prediction.column is None:
+            self.report.fell_back[prediction.study] = prediction.reason
+            return
+        self.values[prediction.study] = calibration.apply(prediction.logits)
+        if prediction.column.notes:
+            self.report.notes[prediction.study] = list(prediction.column.notes)
+        if len(self.values) % WRITE_EVERY == 0:
+            self.write()
+
+    def folders(self) -> dict[str, Path]:
+        """Study -> folder, for those that are there; the others are noted."""
+        wanted = {study: self.competition / "test_images" / study for study in self.studies}
+        for study, folder in wanted.items():
+            if not folder.is_dir():
+                self.report.fell_back[study] = f"no folder test_images/{study}"
+        return {study: folder for study, folder in wanted.items() if folder.is_dir()}
+
+    def predict(self, models: Path, until: float) -> None:
+        """Predict all studies whose folders are there."""
+        calibration = Calibration.load(models)
+        self.constants = np.array(calibration.constants)
+        self.write()
+        folders = self.folders()
+        if not folders:
+            return
+        decoded = self.working / "decoded"
+        shutil.rmtree(decoded, ignore_errors=True)
+        limits = Limits(workers=os.cpu_count() or 2, until=until)
+        found = predict_studies(folders, Ensemble.load(models), decoded, limits)
+        try:
+            for prediction in cli.progress(found, unit="study", total=len(folders), what="predict"):
+                self.take(prediction, calibration)
+        finally:
+            shutil.rmtree(decoded, ignore_errors=True)
+        if not self.values:
+            raise InputError(
+                f"{self.competition}: none of {len(folders)} studies could be predicted; see the reasons"
+            )
+
+    def finish(self, started: float) -> None:
+        """Write the final file and say which studies fell back to constants."""
+        self.write()
+        for study in self.studies:
+            if study not in self.values:
+                reason = self.report.fell_back.setdefault(study, self.report.problem)
+                print(f"constants for study {study}: {reason}", flush=True)
+        self.report.predicted = len(self.values)
+        self.report.seconds = round(time.monotonic() - started, 1)
+        storage.write_json(self.working / INFERENCE_REPORT, vars(self.report))
+        cli.log_stage(
+            "kernel",
+            read=self.competition,
+            wrote=self.path,
+            studies=len(self.studies),
+            predicted=len(self.values),
+            seconds_a_study=round(self.report.seconds / max(len(self.studies), 1), 2),
+        )
+
+
+def main(competition: Path, models: Path, working: Path) -> int:
+    """Predict every study of the sample submission.
+
+    competition: the folder with sample_submission.csv and test_images. models: a run's checkpoints and
+    calibration. working: where submission.csv and inference.json are written. Returns the exit code: 0, or 1
+    if the models could not be used and this is not the scoring run (which keeps its valid submission).
+    """
+    started = time.monotonic()
+    kernel = KernelRun(competition, working)
+    kernel.write()  # from here on there is a valid submission, whatever happens
+    try:
+        kernel.predict(models, started + TIME_LIMIT_S)
+    except Exception as error:  # noqa: BLE001 (the submission must survive everything; the problem is reported)
+        kernel.report.problem = f"{error.__class__.__name__}: {error}"
+        print(f"PROBLEM: {kernel.report.problem}", file=sys.stderr, flush=True)
+    kernel.finish(started)
+    scored = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
+    return 1 if kernel.report.problem and not scored else 0

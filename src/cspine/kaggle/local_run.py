@@ -1,0 +1,123 @@
+"""Run the Kaggle kernel here as Kaggle runs it: a fresh process, only the attached inputs, no network."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cspine import cli, storage
+from cspine.competition.labels import SLUG
+from cspine.competition.submission import check
+from cspine.competition.tables import read_sample, read_submission
+from cspine.errors import InputError
+from cspine.kaggle.bundle import assemble
+from cspine.settings.layout import INFERENCE_REPORT, SUBMISSION
+
+GUARD = '''"""Stands in for Kaggle's switched-off internet: no process of the kernel may open a connection."""
+
+import sys
+
+
+# audit event -> which of its arguments is an address
+OUTWARD = {
+    "socket.connect": 1,
+    "socket.sendto": 1,
+    "socket.sendmsg": 1,
+    "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0,
+}
+
+
+def refuse(event, arguments):
+    if event in OUTWARD:
+        address = arguments[OUTWARD[event]]
+        if isinstance(address, (tuple, str)) and not (isinstance(address, str) and address.startswith("/")):
+            raise PermissionError(f"no network in this kernel: {event} {address!r}")
+
+
+sys.addaudithook(refuse)
+'''
+"""Source of the sitecustomize.py that every Python process of the kernel imports first."""
+
+
+def make_submission(competition: Path, run: Path, script: Path, out: Path) -> None:
+    """Run the kernel and say what it made; parameters and errors as of `run_kernel`."""
+    with storage.locked(out, "submission"):
+        result = run_kernel(competition, run, script, out)
+        report = storage.read_json(out / INFERENCE_REPORT)
+    cli.log_stage(
+        "submission",
+        read=f"{competition} and {run}",
+        wrote=result,
+        studies=report["studies"],
+        predicted=report["predicted"],
+        fell_back_to_constants=len(report["fell_back"]),
+    )
+
+
+def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
+    """Lay out Kaggle's folders in `out`, run the kernel's script there, check what it left.
+
+    competition: the folder with sample_submission.csv and test_images. run: the models. script: the kernel's
+    code file. Returns the path of the checked submission.csv. Nothing is run if models, code, sample and scans
+    are those of the submission that is there. Raises InputError if the kernel fails or its file is not valid.
+    """
+    sample = read_sample(competition)
+    inputs, working = out / "kaggle" / "input", out / "kaggle" / "working"
+    bundle = inputs / "datasets" / "owner" / "cspine-bundle"
+    files = assemble(run, bundle)
+    stamp = _fingerprint([*files, script, Path(competition) / "sample_submission.csv"], bundle, competition)
+    result, state = out / SUBMISSION, out / "submission.json"
+    if result.is_file() and state.is_file() and storage.read_json(state)["made_from"] == stamp:
+        check(read_submission(result), sample, result)
+        return result
+    attached = inputs / "competitions" / SLUG
+    attached.parent.mkdir(parents=True, exist_ok=True)
+    attached.unlink(missing_ok=True)
+    attached.symlink_to(Path(competition).resolve(), target_is_directory=True)
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir(parents=True)
+    code = out / "kaggle" / "src"
+    storage.write_text(code / "script.py", script.read_text())
+    storage.write_text(out / "kaggle" / "guard" / "sitecustomize.py", GUARD)
+    _run(code / "script.py", inputs, working, out / "kaggle" / "guard")
+    made = working / SUBMISSION
+    if not made.is_file():
+        raise InputError(f"{script}: the kernel left no submission.csv in {working}")
+    check(read_submission(made), sample, made)
+    storage.write_bytes(result, made.read_bytes())
+    storage.write_bytes(out / INFERENCE_REPORT, (working / INFERENCE_REPORT).read_bytes())
+    storage.write_json(state, {"made_from": stamp})
+    return result
+
+
+def _run(script: Path, inputs: Path, working: Path, guard: Path) -> None:
+    """Start the script in a process of its own, with nothing of this one but the interpreter."""
+    keep = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
+    }
+    done = subprocess.run(
+        [sys.executable, str(script.resolve()), str(inputs.resolve())],
+        cwd=working,
+        env={**keep, "PYTHONPATH": str(guard.resolve()), "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    if done.returncode:
+        raise InputError(
+            f"{script}: the kernel ended with exit code {done.returncode}; its messages stand above"
+        )
+
+
+def _fingerprint(files: list[Path], root: Path, competition: Path) -> str:
+    """SHA-256 over names and contents of files, and over the scans' names, sizes and times of change."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(str(path.relative_to(root) if path.is_relative_to(root) else path.name).encode())
+        digest.update(path.read_bytes())
+    for folder, _, names in sorted(os.walk(Path(competition) / "test_images", followlinks=True)):
+        for name in sorted(names):
+            state = os.stat(os.path.join(folder, name))
+            digest.update(f"{folder}/{name} {state.st_size} {state.st_mtime_ns}".encode())
+    return digest.hexdigest()

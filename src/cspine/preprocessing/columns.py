@@ -1,0 +1,91 @@
+"""Cut the cached columns: every scan once more, with the label map that the locator gave it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cspine.competition.labels import LEVELS
+from cspine.competition.tables import BOX_FIELDS, UID_COLUMN
+from cspine.dicom.reader import read_study
+from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
+from cspine.errors import InputError
+from cspine.execution.batch import Batch, StudyWork, run_batch
+from cspine.execution.store import StudyStore
+from cspine.preprocessing.boxes import place_boxes
+from cspine.preprocessing.column import cut_column
+from cspine.preprocessing.prepare import WITHOUT_FAST_DECODER
+from cspine.settings.execution import ExecutionSettings
+from cspine.settings.preprocessing import ColumnSettings
+
+
+@dataclass(frozen=True)
+class ColumnsStage:
+    """What the columns are made from, and where they go."""
+
+    raw: Path
+    labels: StudyStore
+    columns: StudyStore
+    settings: ColumnSettings
+
+    def absolute(self) -> "ColumnsStage":
+        """The same for a process with another current folder."""
+        labels, columns = (
+            StudyStore(store.folder.absolute(), store.settings) for store in (self.labels, self.columns)
+        )
+        return replace(self, raw=self.raw.absolute(), labels=labels, columns=columns)
+
+
+def cut_columns(
+    stage: ColumnsStage,
+    train: pd.DataFrame,
+    boxes: pd.DataFrame,
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008 (frozen)
+) -> Batch:
+    """Cut the column of every study that has a label map.
+
+    train, boxes: as from `tables.read_train` and `tables.read_boxes`. Raises InputError if no study has a label
+    map, or none gives a column; DiskFull if the disk is full.
+    """
+    fractured = train.set_index(UID_COLUMN)[list(LEVELS)].astype(bool)
+    by_study = {
+        uid: rows[list(BOX_FIELDS)].to_numpy(np.float64).tolist() for uid, rows in boxes.groupby(UID_COLUMN)
+    }
+    located = [uid for uid in fractured.index if stage.labels.has(uid)]
+    if not located:
+        raise InputError(
+            f"{stage.labels.folder}: no label map of any study in train.csv; `make locate` makes them"
+        )
+    there = stage.absolute()
+    tasks = {uid: (there, uid, tuple(fractured.loc[uid].tolist()), by_study.get(uid, [])) for uid in located}
+    work = StudyWork("columns", cut_study, WITHOUT_FAST_DECODER, SCAN_COLUMNS, scan_columns)
+    batch = run_batch(work, tasks, stage.columns, execution, (there.raw, there.labels.folder))
+    if not batch.done:
+        uid, reason = next(iter(batch.failed.items()))
+        raise InputError(
+            f"{stage.columns.folder}: none of {len(located)} studies gives a column, {uid} for one: {reason}"
+        )
+    return batch
+
+
+def cut_study(
+    stage: ColumnsStage,
+    uid: str,
+    fractured: tuple[bool, ...],
+    boxes: list[list[float]],
+    fallback: bool = False,
+) -> dict[str, Any]:
+    """Read one series in a worker process, cut its column and write it; returns its description.
+
+    fallback: without the fast decoder, which crashed.
+    """
+    volume = read_study(stage.raw / "train_images" / uid, fallback)
+    arrays, meta = stage.labels.read(uid)
+    labels, affine = np.array(arrays["labels"]), np.array(meta["affine"])
+    placed, notes = place_boxes(boxes, volume, labels, affine, np.array(fractured))
+    column = cut_column(volume, labels, affine, stage.settings, placed)
+    description = {**volume.describe(), **column.meta(), "notes": [*column.notes, *notes]}
+    stage.columns.write(uid, column.arrays(), description)
+    return description

@@ -1,0 +1,71 @@
+"""Every labelled study becomes a small volume in the cache: resumable, one bad study costs one study."""
+
+from pathlib import Path
+from typing import Any
+
+from cspine.competition.tables import UID_COLUMN, read_train
+from cspine.dicom.reader import read_study
+from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
+from cspine.errors import InputError
+from cspine.execution.batch import Batch, StudyWork, run_batch
+from cspine.execution.store import StudyStore
+from cspine.preprocessing.masks import read_mask
+from cspine.preprocessing.resampling import resample
+from cspine.settings.execution import ExecutionSettings
+
+WITHOUT_FAST_DECODER = "without the fast decoder"
+
+
+def prepare(
+    raw: Path | str,
+    store: StudyStore,
+    spacing_mm: float,
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008 (frozen)
+) -> Batch:
+    """Read every study of train.csv, resample it and write it to the store, with its mask if it has one.
+
+    raw: the competition folder. store: gets `volume` int16 HU (z, y, x) at `spacing_mm` and `labels` uint8 of
+    the same shape where a mask exists; and index.csv. Studies that are in the store are left alone.
+    Raises InputError for tables that can't be used, and if no study at all can be used; DiskFull if the disk
+    is full.
+    """
+    raw = Path(raw).absolute()  # workers may have another current folder
+    uids = read_train(raw)[UID_COLUMN].tolist()
+    cache = str(store.folder.absolute())
+    tasks = {uid: (str(raw), uid, cache, store.settings, spacing_mm) for uid in uids}
+    work = StudyWork("prepare", prepare_study, WITHOUT_FAST_DECODER, SCAN_COLUMNS, scan_columns)
+    batch = run_batch(work, tasks, store, execution, folders=(raw,))
+    if not batch.done:
+        uid, reason = next(iter(batch.failed.items()))
+        raise InputError(
+            f"{raw / 'train_images'}: found no usable study among {len(uids)}, {uid} for one: {reason}; "
+            "expected train_images/<StudyInstanceUID>/<n>.dcm; check the download, then run again "
+            "with --retry-failed"
+        )
+    return batch
+
+
+def prepare_study(
+    raw: str, uid: str, folder: str, settings: dict[str, Any], spacing_mm: float, fallback: bool = False
+) -> dict[str, Any]:
+    """Prepare one study in a worker process; returns its description, the store's meta.json.
+
+    fallback: without the fast decoder, which crashed. Raises InputError if the study can't be read. A mask
+    that can't be used costs the mask only.
+    """
+    volume = read_study(Path(raw) / "train_images" / uid, fallback)
+    small = resample(volume, spacing_mm)
+    meta = {**volume.describe(), "affine": small.affine.tolist(), "shape": list(small.hu.shape)}
+    arrays, notes = {"volume": small.hu}, list(volume.notes)
+    del volume  # a mask may take as much memory again
+    path = Path(raw) / "segmentations" / f"{uid}.nii"
+    if path.is_file():
+        try:
+            mask = read_mask(path, small)
+            arrays["labels"], meta["mask"] = mask.labels, mask.coverage
+            notes += mask.notes
+        except InputError as error:
+            notes.append(f"mask left out: {error}")
+    meta["notes"] = notes
+    StudyStore(folder, settings).write(uid, arrays, meta)
+    return meta

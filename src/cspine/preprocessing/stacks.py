@@ -1,0 +1,136 @@
+"""Vertebra stacks: what the classifier sees of a column, for training and inference alike."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cspine.competition.labels import LEVELS
+from cspine.preprocessing.boxes import LEVEL, Z
+from cspine.preprocessing.column import Column, Extent
+from cspine.settings.preprocessing import StackSettings
+
+MASK_THIS, MASK_OTHER = 255, 96
+"""Grey values of the mask channel: the vertebra in question, and every other one."""
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """A displacement of the crop, so that the classifier does not rely on a perfect localisation."""
+
+    z_mm: float = 0.0
+    y_mm: float = 0.0
+    x_mm: float = 0.0
+    stretch: float = 1.0
+    """Factor on the vertebra's height."""
+
+
+def slice_positions(extent: Extent, settings: StackSettings, jitter: Jitter = Jitter()) -> np.ndarray:  # noqa: B008
+    """Where a vertebra's slices lie: float64 (slices,), column millimetres, from head to feet."""
+    middle = (extent.top_mm + extent.bottom_mm) / 2 + jitter.z_mm
+    half = (extent.bottom_mm - extent.top_mm) / 2 * jitter.stretch
+    steps = (np.arange(settings.slices) + 0.5) / settings.slices * 2 - 1
+    return middle + half * steps
+
+
+def vertebra_stack(
+    column: Column,
+    level: int,
+    settings: StackSettings,
+    jitter: Jitter = Jitter(),  # noqa: B008
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sample one vertebra.
+
+    level: 0-6 for C1-C7. Returns image uint8 (slices, y, x, 2 * neighbours + 1) and mask uint8
+    (slices, y, x). What lies outside the column is black.
+    """
+    extent = column.extents[level]
+    positions = slice_positions(extent, settings, jitter)
+    centre = np.array([extent.centre_y_mm + jitter.y_mm, extent.centre_x_mm + jitter.x_mm])
+    steps = np.arange(-settings.neighbours, settings.neighbours + 1) * settings.neighbour_mm
+    size = settings.image_px
+    image = np.zeros((settings.slices, size, size, len(steps)), np.uint8)
+    mask = np.zeros((settings.slices, size, size), np.uint8)
+    view = _view(column.spacing_mm[1:], (0.0, 0.0), centre, settings)
+    label_view = _view(column.label_spacing_mm[1:], column.label_origin_mm[1:], centre, settings)
+    paint = np.full(256, MASK_OTHER, np.uint8)
+    paint[[0, level + 1]] = 0, MASK_THIS
+    for number, position in enumerate(positions):
+        for channel, step in enumerate(steps):
+            plane = _plane(column.image, (position + step) / column.spacing_mm[0])
+            if plane is not None:
+                image[number, :, :, channel] = _warp(plane, view, size, cv2.INTER_LINEAR)
+        index = round((position - column.label_origin_mm[0]) / column.label_spacing_mm[0])
+        if 0 <= index < len(column.labels):
+            mask[number] = _warp(paint[column.labels[index]], label_view, size, cv2.INTER_NEAREST)
+    return image, mask
+
+
+def _view(
+    spacing: tuple[float, ...], origin: tuple[float, ...], centre: np.ndarray, settings: StackSettings
+) -> np.ndarray:
+    """The 2 x 3 matrix from a pixel (x, y) of the crop to a pixel (x, y) of the plane."""
+    pixel_mm = settings.crop_mm / settings.image_px
+    corner = centre - (settings.image_px - 1) / 2 * pixel_mm - np.array(origin)
+    return np.array(
+        [
+            [pixel_mm / spacing[1], 0, corner[1] / spacing[1]],
+            [0, pixel_mm / spacing[0], corner[0] / spacing[0]],
+        ]
+    )
+
+
+def _plane(image: np.ndarray, z: float) -> np.ndarray | None:
+    """The plane at a fractional z index, between the two next to it; None outside of the image."""
+    if not -0.5 <= z <= len(image) - 0.5:
+        return None
+    z = min(max(z, 0.0), len(image) - 1.0)
+    below = int(z)
+    rest = z - below
+    if rest < 1e-3:
+        return np.ascontiguousarray(image[below])
+    return cv2.addWeighted(image[below], 1 - rest, image[min(below + 1, len(image) - 1)], rest, 0)
+
+
+def _warp(plane: np.ndarray, view: np.ndarray, size: int, interpolation: int) -> np.ndarray:
+    """Cut and scale the square out of a plane; black where it reaches over the edge."""
+    flags = interpolation | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(
+        plane, view, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
+
+
+def slice_targets(
+    column: Column,
+    level: int,
+    fractured: bool,
+    settings: StackSettings,
+    jitter: Jitter = Jitter(),  # noqa: B008
+) -> np.ndarray:
+    """Which slices of a vertebra show its fracture.
+
+    Returns float32 (slices,): 1 a box of this level lies within half a slice distance, 0 it does not or
+    the level is whole, NaN unknown (fractured, but nobody drew boxes).
+    """
+    if not fractured:
+        return np.zeros(settings.slices, np.float32)
+    heights = column.boxes[column.boxes[:, LEVEL] == level + 1, Z]
+    if not len(heights):
+        return np.full(settings.slices, np.nan, np.float32)
+    positions = slice_positions(column.extents[level], settings, jitter)
+    reach = max(abs(positions[-1] - positions[0]) / max(settings.slices - 1, 1), column.spacing_mm[0]) / 2
+    return (np.abs(positions[:, None] - heights[None]).min(axis=1) <= reach).astype(np.float32)
+
+
+def study_stacks(
+    column: Column,
+    settings: StackSettings,
+    jitters: tuple[Jitter, ...] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """All seven stacks of a study.
+
+    Returns images uint8 (7, slices, y, x, 2 * neighbours + 1) and masks uint8 (7, slices, y, x).
+    """
+    jitters = jitters or (Jitter(),) * len(LEVELS)
+    pairs = [vertebra_stack(column, level, settings, jitter) for level, jitter in enumerate(jitters)]
+    return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])

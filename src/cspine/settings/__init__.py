@@ -1,0 +1,1 @@
+"""Every setting as a frozen dataclass, the presets, and where everything lies. No torch here."""

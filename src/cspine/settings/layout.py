@@ -1,0 +1,134 @@
+"""Where everything lies in the competition's folder, a cache and a run, and what a cache's content depends on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cspine.errors import InputError
+from cspine.settings.presets import DEFAULT_PRESET, Preset, reproducible_settings
+
+NetworkKind = Literal["locator", "encoder", "classifier"]
+LOCATOR: NetworkKind = "locator"
+ENCODER: NetworkKind = "encoder"
+CLASSIFIER: NetworkKind = "classifier"
+MADE_BY: dict[NetworkKind, str] = {LOCATOR: "make locate", ENCODER: "make train", CLASSIFIER: "make train"}
+"""The target that trains a network, for messages."""
+
+MODEL, BEST, STATE, METRICS = "model.safetensors", "best.safetensors", "state.pt", "metrics.csv"
+"""A fold's finished weights; while it trains its best ones so far and the state it goes on from; its curve."""
+LOGITS = "logits.csv"
+"""StudyInstanceUID and eight logits (columns C1 ... patient_overall) of a fold's held-out studies."""
+CALIBRATION = "calibration.json"
+SUBMISSION, INFERENCE_REPORT = "submission.csv", "inference.json"
+"""What the inference kernel leaves: the submission, and what it noted while it made it."""
+
+DEFAULT_RAW = Path("data/raw/rsna-2022-cervical-spine-fracture-detection")
+DEFAULT_CACHE = Path("data/cache") / DEFAULT_PRESET
+DEFAULT_RUN = Path("data/runs") / DEFAULT_PRESET
+DEFAULT_OUT = Path("data/submissions") / DEFAULT_PRESET
+DEFAULT_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """What the stages before training leave in a cache folder."""
+
+    root: Path
+
+    @property
+    def description(self) -> Path:
+        """What `make describe` counted."""
+        return self.root / "describe.json"
+
+    @property
+    def folds(self) -> Path:
+        """The split: StudyInstanceUID, fold."""
+        return self.root / "folds.csv"
+
+    @property
+    def volumes(self) -> Path:
+        """Every scan at the locator's spacing (`make prepare`)."""
+        return self.root / "volumes"
+
+    @property
+    def labels(self) -> Path:
+        """A label map of every scan, by a locator that never saw it (`make locate`)."""
+        return self.root / "labels"
+
+    @property
+    def columns(self) -> Path:
+        """The cervical column of every scan (`make columns`)."""
+        return self.root / "columns"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """What training and the stages after it leave in a run's folder."""
+
+    root: Path
+
+    def fold(self, kind: NetworkKind, fold: int) -> Path:
+        """Where one fold of a network is trained: RUN/<kind>/fold<k>."""
+        return self.root / kind / f"fold{fold}"
+
+    def model(self, kind: NetworkKind, fold: int) -> Path:
+        """A fold's finished weights."""
+        return self.fold(kind, fold) / MODEL
+
+    def logits(self, fold: int) -> Path:
+        """A classifier fold's logits of the studies it never saw."""
+        return self.fold(CLASSIFIER, fold) / LOGITS
+
+    def models(self, kind: NetworkKind) -> list[Path]:
+        """The finished weights of a kind, by fold.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        found = sorted(self.root.glob(f"{kind}/fold*/{MODEL}"), key=lambda path: int(path.parent.name[4:]))
+        if not found:
+            raise InputError(
+                f"{self.root}: no finished {kind} (expected {kind}/fold<k>/{MODEL}); `{MADE_BY[kind]}` makes them"
+            )
+        return found
+
+    @property
+    def oof(self) -> Path:
+        """Out-of-fold predictions, calibrated: row_id, fractured."""
+        return self.root / "oof.csv"
+
+    @property
+    def calibration(self) -> Path:
+        """From logits to submitted values, and the constants."""
+        return self.root / CALIBRATION
+
+    @property
+    def scores(self) -> Path:
+        """The score tables."""
+        return self.root / "scores.json"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.root / "report.html"
+
+
+def volume_settings(preset: Preset) -> dict[str, Any]:
+    """What a prepared volume depends on, ready for JSON."""
+    return {"spacing_mm": preset.locator.spacing_mm}
+
+
+def label_settings(preset: Preset) -> dict[str, Any]:
+    """What a label map depends on, ready for JSON."""
+    return {
+        "locator": reproducible_settings(preset.locator),
+        "locator_training": reproducible_settings(preset.locator_training),
+        "seed": preset.seed,
+    }
+
+
+def column_settings(preset: Preset) -> dict[str, Any]:
+    """What a cached column depends on, ready for JSON."""
+    return {"column": reproducible_settings(preset.column), **label_settings(preset)}

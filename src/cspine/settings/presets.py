@@ -1,0 +1,146 @@
+"""Presets by name: every setting that shapes a run, in one place."""
+
+from dataclasses import asdict, is_dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from cspine.settings.networks import ClassifierSettings, LocatorSettings
+from cspine.settings.preprocessing import ColumnSettings, StackSettings
+from cspine.settings.strict import STRICT
+from cspine.settings.training import AugmentSettings, TrainSettings
+
+PresetName = Literal["smoke", "demo", "t4", "gpu-80gb"]
+DEFAULT_PRESET: PresetName = "t4"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Preset:
+    """Everything that shapes a run."""
+
+    seed: int = Field(0, ge=0)
+    column: ColumnSettings = Field(default_factory=ColumnSettings)
+    stacks: StackSettings = Field(default_factory=StackSettings)
+    locator: LocatorSettings = Field(default_factory=LocatorSettings)
+    classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
+    locator_training: TrainSettings = Field(default_factory=TrainSettings)
+    encoder_training: TrainSettings | None = None
+    """How the encoder learns on single annotated slices first; None: it does not."""
+    classifier_training: TrainSettings = Field(default_factory=TrainSettings)
+    augment: AugmentSettings = Field(default_factory=AugmentSettings)
+    slice_loss: float = Field(0.3, ge=0)
+    """Weight of the slice supervision beside the competition's loss."""
+
+    def fold_seed(self, fold: int) -> int:
+        """The seed from which everything in one fold's training follows."""
+        return self.seed * 100 + fold
+
+
+PRESETS: dict[PresetName, Preset] = {
+    # Every stage within a minute on a dozen small studies: is everything in its place? The classifier learns nothing.
+    "smoke": Preset(
+        column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
+        stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
+        locator=LocatorSettings(spacing_mm=5.0, channels=(8, 16, 32), stem_stride=2, crop_vox=(32, 24, 24)),
+        classifier=ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=8, context_layers=1),
+        locator_training=TrainSettings(
+            epochs=6, batch_size=1, repeats=10, learning_rate=1e-2, ema_decay=0.95, evaluate_every=6
+        ),
+        encoder_training=TrainSettings(epochs=2, batch_size=4, learning_rate=2e-3, ema_decay=0.5),
+        classifier_training=TrainSettings(epochs=2, batch_size=2, learning_rate=1e-3, ema_decay=0.5),
+    ),
+    # Minutes on two CPU cores with a small replica: everything runs, nothing is tuned for the leaderboard.
+    "demo": Preset(
+        column=ColumnSettings(spacing_mm=(1.0, 1.0, 1.0)),
+        stacks=StackSettings(slices=8, neighbours=1, neighbour_mm=1.5, crop_mm=80.0, image_px=64),
+        locator=LocatorSettings(
+            spacing_mm=4.0, channels=(16, 32, 64, 64), stem_stride=2, crop_vox=(48, 32, 32)
+        ),
+        classifier=ClassifierSettings(
+            encoder="test_resnet",
+            encoder_options={"global_pool": "max"},
+            pretrained=False,
+            hidden=48,
+            context_layers=1,
+            dropout=0.1,
+        ),
+        locator_training=TrainSettings(
+            epochs=10, batch_size=1, repeats=5, learning_rate=5e-3, ema_decay=0.98, evaluate_every=10
+        ),
+        encoder_training=TrainSettings(
+            epochs=50, batch_size=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=50
+        ),
+        classifier_training=TrainSettings(
+            epochs=2, batch_size=4, learning_rate=7e-4, ema_decay=0.98, evaluate_every=2
+        ),
+        augment=AugmentSettings(
+            shift_mm=4.0,
+            stretch=0.05,
+            rotate_deg=5.0,
+            zoom=0.05,
+            brightness=0.05,
+            blur=0.0,
+            noise=0.0,
+            erase=0.0,
+            volume_turn_deg=4.0,
+            volume_zoom=0.06,
+        ),
+        slice_loss=1.0,
+    ),
+    # Kaggle's two T4 (15 GB each).
+    "t4": Preset(
+        locator_training=TrainSettings(
+            epochs=60, batch_size=2, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=2
+        ),
+        encoder_training=TrainSettings(
+            epochs=12, batch_size=8, learning_rate=2e-4, evaluate_every=4, workers=2, ema_decay=0.998
+        ),
+        classifier_training=TrainSettings(
+            epochs=20,
+            batch_size=1,
+            grad_accumulation=8,
+            learning_rate=2e-4,
+            evaluate_every=2,
+            workers=2,
+            ema_decay=0.998,
+        ),
+    ),
+    # One GPU of 80 GB or more.
+    "gpu-80gb": Preset(
+        stacks=StackSettings(slices=15, neighbours=2, neighbour_mm=1.0, crop_mm=96.0, image_px=384),
+        locator=LocatorSettings(spacing_mm=2.0, channels=(32, 64, 128, 256)),
+        locator_training=TrainSettings(
+            epochs=100, batch_size=4, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=6
+        ),
+        encoder_training=TrainSettings(
+            epochs=12, batch_size=16, learning_rate=2e-4, evaluate_every=4, workers=12, ema_decay=0.998
+        ),
+        classifier_training=TrainSettings(
+            epochs=24,
+            batch_size=4,
+            grad_accumulation=2,
+            learning_rate=2e-4,
+            evaluate_every=2,
+            workers=12,
+            ema_decay=0.998,
+        ),
+    ),
+}
+
+
+MACHINE_SETTINGS = {"workers", "checkpoint_every_s"}
+"""Settings of the machine: they change nothing in what is learnt."""
+
+
+def reproducible_settings(settings: Any) -> Any:
+    """Settings as JSON-able dictionaries, without those of the machine: what results depend on."""
+    if is_dataclass(settings):
+        settings = asdict(settings)
+    if isinstance(settings, dict):
+        return {
+            key: reproducible_settings(value)
+            for key, value in settings.items()
+            if key not in MACHINE_SETTINGS
+        }
+    return settings

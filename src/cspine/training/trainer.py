@@ -1,0 +1,263 @@
+"""The training loop, on one device or many: AMP, EMA, accumulation, and exact resumption after a kill.
+
+Random numbers come from (seed, number of the update, rank) and samples from (seed, epoch, study), so a state
+needs no generator in it: the run that was killed and the run that was not end in the same weights.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import pandas as pd
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard import SummaryWriter
+
+from cspine import cli, storage
+from cspine.errors import InputError
+from cspine.networks.checkpoints import check_settings, read_description, save_weights
+from cspine.networks.precision import autocast, fast_precision
+from cspine.settings.layout import BEST, METRICS, MODEL, STATE
+from cspine.settings.training import TrainSettings
+from cspine.training.datasets import EpochSampler, start_worker
+from cspine.training.distributed import DistributedContext
+from cspine.training.randomness import step_seed
+
+
+@dataclass
+class FoldTraining:
+    """What one network of one fold is to learn, and where it is written."""
+
+    name: str
+    folder: Path
+    make_model: Callable[[], nn.Module]
+    dataset: Dataset
+    loss: Callable[[nn.Module, dict[str, Tensor]], Tensor]
+    """(model, batch on the device) -> scalar"""
+    evaluate: Callable[[nn.Module], dict[str, float]]
+    """EMA model -> figures on the held-out fold; `score` selects, lower is better"""
+    description: dict[str, Any]
+    """Stored inside the checkpoint."""
+    made_by: str = "make train"
+    """The target that trains it, for messages."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come; stored in every state."""
+
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    loss_sum: float = 0.0
+    """Sum of this epoch's losses so far."""
+    best: float = float("inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """One network on its way from the first update to `model.safetensors`."""
+
+    def __init__(
+        self, training: FoldTraining, settings: TrainSettings, seed: int, context: DistributedContext
+    ):
+        self.training, self.settings, self.seed, self.context = training, settings, seed, context
+        self.device = context.device
+        # Here, so that nothing that was or was not done before has a say in the weights.
+        torch.manual_seed(seed)
+        self.model = training.make_model().to(self.device)
+        self.ema = ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
+        self.sampler = EpochSampler(
+            len(training.dataset), settings.repeats, seed, context.rank, context.world_size
+        )
+        self.loader = DataLoader(
+            training.dataset,
+            batch_size=settings.batch_size,
+            sampler=self.sampler,
+            num_workers=settings.workers,
+            worker_init_fn=start_worker,
+            persistent_workers=settings.workers > 0,
+            pin_memory=self.device.type == "cuda",
+        )
+        self.steps = -(-len(self.sampler) // settings.batch_size)
+        self.optimizer = create_optimizer_v2(
+            self.model, opt="adamw", lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        total = settings.epochs * -(-self.steps // settings.grad_accumulation)
+        self.schedule = CosineLRScheduler(
+            self.optimizer,
+            t_initial=total,
+            warmup_t=max(1, round(settings.warmup_share * total)),
+            warmup_lr_init=settings.learning_rate / 50,
+            lr_min=settings.learning_rate / 100,
+            t_in_epochs=False,
+        )
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=fast_precision(self.device) == torch.float16
+        )
+        self.progress = Progress()
+        self._resume()
+        self.trained = self.model
+        if context.world_size > 1:
+            self.trained = DistributedDataParallel(
+                self.model, device_ids=[self.device.index] if self.device.type == "cuda" else None
+            )
+
+    def train(self) -> None:
+        """Train to the end and leave `model.safetensors`."""
+        bar = cli.progress(unit="step", total=self.settings.epochs * self.steps, what=self.training.name)
+        bar.disable |= not self.context.is_main
+        bar.update(self.progress.epoch * self.steps + self.progress.step)
+        while self.progress.epoch < self.settings.epochs:
+            started = time.perf_counter()
+            loss = self._epoch(bar)
+            self.progress.epoch += 1
+            self.progress.step, self.progress.loss_sum = 0, 0.0
+            if (
+                self.progress.epoch % self.settings.evaluate_every == 0
+                or self.progress.epoch == self.settings.epochs
+            ):
+                self._evaluate(loss, time.perf_counter() - started)
+            self._save_state()
+        bar.close()
+        if self.context.is_main:
+            os.replace(self.training.folder / BEST, self.training.folder / MODEL)
+            (self.training.folder / STATE).unlink()
+        self.context.barrier()
+
+    def _epoch(self, bar: Any) -> float:
+        """Train from `progress.step` to the end of the epoch; the mean loss on this process."""
+        self.trained.train()
+        self.sampler.epoch = self.progress.epoch
+        self.sampler.skip = self.progress.step * self.settings.batch_size
+        saved = time.perf_counter()
+        for batch in self.loader:
+            self.progress.step += 1
+            is_update = (
+                self.progress.step % self.settings.grad_accumulation == 0 or self.progress.step == self.steps
+            )
+            self.progress.loss_sum += self._step(
+                {name: part.to(self.device) for name, part in batch.items()}, is_update
+            )
+            bar.update()
+            due = time.perf_counter() - saved > self.settings.checkpoint_every_s
+            if is_update and due and self.progress.step < self.steps:
+                self._save_state()
+                saved = time.perf_counter()
+        return self.progress.loss_sum / self.steps
+
+    def _step(self, batch: dict[str, Tensor], is_update: bool) -> float:
+        """One batch forward and back; the optimiser is_update where an accumulated step is complete."""
+        step = self.progress.epoch * self.steps + self.progress.step
+        torch.manual_seed(step_seed(self.seed, step, self.context.rank))
+        self.schedule.step_update(self.progress.updates)
+        together = nullcontext() if is_update or self.context.world_size == 1 else self.trained.no_sync()
+        with together:
+            with autocast(self.device):
+                loss = self.training.loss(self.trained, batch)
+            self.scaler.scale(loss / self.settings.grad_accumulation).backward()
+        value = loss.item()
+        if value != value:
+            raise InputError(
+                f"{self.training.name}: the loss became NaN in epoch {self.progress.epoch + 1}; lower the learning rate"
+            )
+        if is_update:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.progress.updates += 1
+            self.ema.update(self.model, step=self.progress.updates)
+        return value
+
+    def _evaluate(self, loss: float, seconds: float) -> None:
+        """Evaluate the averaged weights on the held-out fold and keep them if they are the best so far."""
+        self.context.broadcast_buffers(self.ema.module)
+        figures = self.training.evaluate(self.ema.module.eval())
+        self.progress.history.append(
+            {"epoch": self.progress.epoch, "loss": loss, **figures, "seconds": round(seconds, 2)}
+        )
+        better = figures["score"] < self.progress.best
+        self.progress.best = figures["score"] if better else self.progress.best
+        if not self.context.is_main:
+            return
+        folder = self.training.folder
+        if better or not (folder / BEST).exists():
+            save_weights(folder / BEST, self.ema.module.state_dict(), self.training.description)
+        storage.write_csv(folder / METRICS, pd.DataFrame(self.progress.history))
+        with SummaryWriter(str(folder / "tensorboard"), purge_step=self.progress.epoch) as writer:
+            for name, value in self.progress.history[-1].items():
+                writer.add_scalar(name, value, self.progress.epoch)
+
+    def _save_state(self) -> None:
+        """Write all that a restart needs, atomically."""
+        if not self.context.is_main:
+            return
+        state = {
+            "progress": vars(self.progress),
+            "model": self.model.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "steps": self.steps,
+            "description": json.dumps(self.training.description),
+        }
+        temporary = self.training.folder / ".state.tmp"
+        torch.save(state, temporary)
+        os.replace(temporary, self.training.folder / STATE)
+
+    def _resume(self) -> None:
+        """Go on from `state.pt` if there is one."""
+        path = self.training.folder / STATE
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            description = json.loads(state["description"])
+        except (RuntimeError, UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0][:120]
+            raise InputError(
+                f"{path}: not a training state of this kit ({reason}); delete it to train this fold anew"
+            ) from error
+        check_settings(path, description, self.training.description, self.training.made_by)
+        if state["steps"] != self.steps:
+            raise InputError(
+                f"{path}: saved with {state['steps']} steps an epoch, this run has {self.steps} (other studies, batch "
+                "or number of GPUs); start it as before, or delete the file to train this fold anew"
+            )
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        self.ema.module.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def train_network(
+    training: FoldTraining, settings: TrainSettings, seed: int, context: DistributedContext
+) -> bool:
+    """Train a network unless its `model.safetensors` is there already; True if there was something to do."""
+    finished, made_by = training.folder / MODEL, training.made_by
+    if finished.is_file():
+        check_settings(finished, read_description(finished, made_by), training.description, made_by)
+        if context.is_main:  # a kill may have come between the two last steps
+            (training.folder / STATE).unlink(missing_ok=True)
+        return False
+    if context.is_main:
+        training.folder.mkdir(parents=True, exist_ok=True)
+        for left_by_a_kill in training.folder.glob(".*.tmp"):
+            left_by_a_kill.unlink()
+    context.barrier()
+    Trainer(training, settings, seed, context).train()
+    return True

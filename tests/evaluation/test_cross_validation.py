@@ -1,0 +1,95 @@
+"""The folds of a run put together: every study gets a value, and what does not fit is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.metric import best_constants
+from cspine.competition.submission import SUBMIT_CLIP
+from cspine.competition.tables import UID_COLUMN, read_submission, wide
+from cspine.errors import InputError
+from cspine.evaluation.calibration import Calibration
+from cspine.evaluation.cross_validation import cross_validate
+from cspine.settings.layout import LOGITS
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+UIDS = [f"1.2.826.0.1.3680043.{number}" for number in range(1, 14)]
+
+
+@pytest.fixture
+def stage(tmp_path) -> SimpleNamespace:
+    """Thirteen studies, the last one without a column, two folds with logits written by hand."""
+    random = np.random.default_rng(2)
+    logits, truth = random.normal(-1, 1.5, (13, 8)), (random.random((13, 8)) < 0.3).astype(float)
+    truth[:, 7] = truth[:, :7].max(axis=1)
+    settings = SimpleNamespace(raw=tmp_path / "raw", cache=tmp_path / "cache", run=tmp_path / "run")
+    settings.raw.mkdir()
+    settings.cache.mkdir()
+    train = pd.DataFrame(truth.astype(int), columns=list(PREDICTION_TYPES))
+    train.insert(0, UID_COLUMN, UIDS)
+    train[[UID_COLUMN, "patient_overall", *PREDICTION_TYPES[:7]]].to_csv(
+        settings.raw / "train.csv", index=False
+    )
+    folds = pd.DataFrame({UID_COLUMN: UIDS, "fold": np.arange(13) % 2})
+    folds.to_csv(settings.cache / "folds.csv", index=False)
+    for fold in range(2):
+        chosen = [n for n in range(12) if n % 2 == fold]
+        frame = pd.DataFrame(logits[chosen], columns=list(PREDICTION_TYPES))
+        frame.insert(0, UID_COLUMN, [UIDS[n] for n in chosen])
+        path = settings.run / "classifier" / f"fold{fold}" / LOGITS
+        path.parent.mkdir(parents=True)
+        frame.to_csv(path, index=False)
+    return settings
+
+
+def test_cv_answers_for_every_training_study(stage, capsys):
+    cross_validate(stage.raw, stage.cache, stage.run)
+    uids, values = wide(read_submission(stage.run / "oof.csv"))
+    assert uids == UIDS
+    truth = pd.read_csv(stage.raw / "train.csv")[list(PREDICTION_TYPES)].to_numpy(float)
+    constants = np.clip(best_constants(truth.mean(axis=0)), SUBMIT_CLIP, 1 - SUBMIT_CLIP)
+    assert values[12] == pytest.approx(constants)
+    assert not np.isclose(values[:12], constants).all(axis=1).any()
+    first = pd.read_csv(stage.run / "classifier" / "fold0" / LOGITS, index_col=UID_COLUMN)
+    other = pd.read_csv(stage.run / "classifier" / "fold1" / LOGITS, index_col=UID_COLUMN)
+    rows = [UIDS.index(uid) for uid in other.index]
+    expected = Calibration.fit(other.to_numpy(), truth[rows], constants).apply(first.loc[UIDS[2]].to_numpy())
+    assert values[2] == pytest.approx(np.clip(expected, SUBMIT_CLIP, 1 - SUBMIT_CLIP))
+    assert Calibration.load(stage.run).constants == pytest.approx(tuple(constants))
+    printed = capsys.readouterr().out
+    assert f"constants for study {UIDS[12]}" in printed and "fell back to constants 1" in printed
+
+
+def test_cv_names_the_missing_fold(stage):
+    shutil.rmtree(stage.run / "classifier" / "fold1")
+    flags = ["--raw", stage.raw, "--cache", stage.cache, "--run", stage.run]
+    command = [sys.executable, str(SRC / "cv.py"), *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "`make train FOLD=1`" in done.stderr and "Traceback" not in done.stderr
+    assert not (stage.run / "oof.csv").exists() and not (stage.run / "calibration.json").exists()
+
+
+@pytest.mark.parametrize("change", ["other fold", "infinite", "column"])
+def test_cv_refuses_logits_that_are_not_the_folds(stage, change):
+    path = stage.run / "classifier" / "fold0" / LOGITS
+    frame = pd.read_csv(path, dtype={UID_COLUMN: str})
+    if change == "other fold":
+        frame.loc[0, UID_COLUMN] = UIDS[1]
+    elif change == "infinite":
+        frame.loc[0, "C3"] = np.inf
+    else:
+        frame = frame.rename(columns={"C3": "C8"})
+    frame.to_csv(path, index=False)
+    with pytest.raises(InputError, match="make train FOLD=0") as error:
+        cross_validate(stage.raw, stage.cache, stage.run)
+    assert str(path) in str(error.value)
+    assert json.dumps(sorted(p.name for p in stage.run.iterdir())) == '["classifier"]'

@@ -1,0 +1,170 @@
+"""A small replica, a run of two folds that nobody trained, and a competition made of broken studies."""
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cspine import storage
+from cspine.evaluation.calibration import Calibration
+from cspine.networks.checkpoints import save_weights
+from cspine.networks.classifier import Classifier
+from cspine.networks.fold_models import describe_fold
+from cspine.networks.locator import Locator
+from cspine.settings.layout import CALIBRATION, CLASSIFIER, LOCATOR, RunLayout
+from cspine.settings.networks import ClassifierSettings, LocatorSettings
+from cspine.settings.preprocessing import ColumnSettings, StackSettings
+from cspine.settings.presets import PRESETS
+from replica.settings import ReplicaSettings
+from replica.writer.folder import replicate
+
+FOLDS = {"1.2.1": 0, "1.2.2": 1}
+TINY = replace(
+    PRESETS["demo"],
+    column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
+    stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
+    locator=LocatorSettings(spacing_mm=4.0, channels=(2, 2), crop_vox=(16, 16, 16)),
+    classifier=ClassifierSettings(
+        encoder="test_resnet", pretrained=False, hidden=8, context_layers=1, dropout=0.0
+    ),
+)
+CALIBRATED = Calibration(1.25, 0.75, (-0.5,) * 7 + (0.25,), tuple(0.1 + 0.05 * level for level in range(8)))
+
+
+@pytest.fixture(scope="session")
+def replica(tmp_path_factory) -> Path:
+    """A written replica: two training studies, two test studies."""
+    out = tmp_path_factory.mktemp("replica") / "small"
+    replicate(ReplicaSettings(out=out, train=2, public=1, private=1, size=0.125, mask_share=1.0, workers=2))
+    return out
+
+
+@pytest.fixture(scope="session")
+def competition(replica) -> Path:
+    """The replica's competition folder."""
+    return replica / "competition"
+
+
+@pytest.fixture(scope="session")
+def studies(competition) -> list[str]:
+    """The two test studies, sorted."""
+    return sorted(path.name for path in (competition / "test_images").iterdir())
+
+
+def by_height(settings: LocatorSettings) -> Locator:
+    """A locator with weights set by hand: everything harder than 200 HU, in bands by height, C1 on top."""
+    locator = Locator(settings)
+    first, last, middle = locator.down[0], locator.up[-1], (1, 1, 1)
+    with torch.no_grad():
+        for parameter in locator.parameters():
+            parameter.zero_()
+        first[0].weight[0, 1][middle] = 1  # the height, normalised below to mean 3 and standard deviation 1
+        first[3].weight[0, 0][middle] = 1
+        last[0].weight[0, settings.channels[1]][middle] = 1  # the same from the skip connection
+        last[3].weight[0, 0][middle] = 1
+        for norm in (first[1], first[4], last[1], last[4]):
+            norm.weight[0], norm.bias[0] = 1, 3
+        locator.head.weight[0, settings.channels[0]][middle] = 40  # bone
+        locator.head.bias[0] = 10
+        locator.head.weight[1, 0][middle] = 0.5  # level
+        locator.head.bias[1] = -1.5
+    return locator
+
+
+def write_run(run: Path, make_locator=by_height, preset=TINY, folds=None) -> Path:
+    """Write a whole run with a fixed seed; folds: its split."""
+    torch.manual_seed(5)
+    folds = folds or FOLDS
+    for fold in range(max(folds.values()) + 1):
+        models = {
+            LOCATOR: make_locator(preset.locator),
+            CLASSIFIER: Classifier(preset.classifier, preset.stacks.channels),
+        }
+        with torch.no_grad():
+            models[CLASSIFIER].slice_alone.weight.mul_(
+                30
+            )  # so that studies differ by more than the last digit
+        for kind, model in models.items():
+            path = RunLayout(run).model(kind, fold)
+            save_weights(path, model.state_dict(), describe_fold(kind, fold, preset, folds))
+    storage.write_json(run / CALIBRATION, asdict(CALIBRATED))
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> Path:
+    """A run whose locators find bands of bone and whose classifiers nobody trained; only to be read."""
+    return write_run(tmp_path_factory.mktemp("runs") / "by-height")
+
+
+@pytest.fixture(scope="session")
+def blind_run(tmp_path_factory) -> Path:
+    """A run whose locators find no vertebra at all."""
+
+    def blind(settings: LocatorSettings) -> Locator:
+        locator = by_height(settings)
+        with torch.no_grad():
+            locator.head.bias[0] = -100
+        return locator
+
+    return write_run(tmp_path_factory.mktemp("runs") / "blind", blind)
+
+
+@pytest.fixture
+def own_run(run, tmp_path) -> Path:
+    """A copy of `run` that a test may spoil."""
+    return shutil.copytree(run, tmp_path / "own-run")
+
+
+@pytest.fixture
+def make(run) -> SimpleNamespace:
+    """What tests make runs with: write_run, the preset and the calibration in `run`."""
+    return SimpleNamespace(write_run=write_run, preset=TINY, calibration=CALIBRATED)
+
+
+@pytest.fixture
+def troubled(competition, studies, tmp_path) -> Path:
+    """The competition with one test study whose files are cut short and one whose folder is gone."""
+    folder = tmp_path / "troubled"
+    (folder / "test_images").mkdir(parents=True)
+    for name in ("sample_submission.csv", "test.csv"):
+        shutil.copy(competition / name, folder / name)
+    damage(competition / "test_images" / studies[0], folder / "test_images" / studies[0])
+    return folder
+
+
+def damage(study: Path, target: Path) -> Path:
+    """Copy a study, every file cut short within its pixels."""
+    target.mkdir(parents=True)
+    for path in study.iterdir():
+        (target / path.name).write_bytes(path.read_bytes()[:1500])
+    return target
+
+
+@pytest.fixture
+def damaged(competition, studies, tmp_path) -> Path:
+    """A study folder in which no file is whole."""
+    return damage(competition / "test_images" / studies[0], tmp_path / "damaged")
+
+
+@pytest.fixture
+def visible(competition, tmp_path) -> Path:
+    """What Kaggle shows before the scoring run: three rows of one type each, folders of other studies."""
+    folder = tmp_path / "visible"
+    (folder / "test_images").mkdir(parents=True)
+    for path in (competition / "test_images").iterdir():
+        (folder / "test_images" / path.name).symlink_to(path, target_is_directory=True)
+    rows = [
+        ("1.2.826.0.1.3680043.1", "C1"),
+        ("1.2.826.0.1.3680043.2", "C1"),
+        ("1.2.826.0.1.3680043.3", "patient_overall"),
+    ]
+    lines = [f"{uid}_{kind},{uid},{kind}\n" for uid, kind in rows]
+    (folder / "test.csv").write_text("row_id,StudyInstanceUID,prediction_type\n" + "".join(lines))
+    (folder / "sample_submission.csv").write_text(
+        "row_id,fractured\n" + "".join(f"{uid}_{kind},0.5\n" for uid, kind in rows)
+    )
+    return folder

@@ -1,0 +1,276 @@
+import json
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from helpers import tiny
+from helpers.tiny import ALONE, SETTINGS, make_training
+from safetensors.torch import load_file
+from timm.utils import ModelEmaV3
+
+from cspine.errors import InputError
+from cspine.networks import precision
+from cspine.networks.checkpoints import load_weights, read_description
+from cspine.settings.layout import MODEL
+from cspine.training import trainer
+from cspine.training.trainer import Trainer, train_network
+
+SRC = Path(__file__).parents[2] / "src"
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A folder in which the tiny network was trained in one go."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "fold0"
+    assert train_network(make_training(folder), SETTINGS, 5, ALONE)
+    return folder
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_and_leaves_one_set_of_files(undisturbed):
+    names = {path.name for path in undisturbed.iterdir()}
+    assert names == {MODEL, "metrics.csv", "tensorboard"}
+    untrained = tiny.evaluate(tiny.make_model().eval())["score"]
+    assert pd.read_csv(undisturbed / "metrics.csv")["score"].min() < 0.8 * untrained
+    assert read_description(undisturbed / MODEL, "x") == {"kind": "tiny", "settings": {"width": 16}}
+
+
+def test_metrics_name_the_global_score_before_the_other_forms(undisturbed):
+    metrics = pd.read_csv(undisturbed / "metrics.csv")
+    assert list(metrics.columns) == ["epoch", "loss", "score", "row", "column", "seconds"]
+    assert metrics["epoch"].tolist() == [2, 4]
+    assert metrics["loss"].notna().all()
+
+
+def test_the_best_evaluation_is_the_checkpoint(undisturbed):
+    model = tiny.make_model()
+    load_weights(undisturbed / MODEL, model, "x")
+    wanted = pd.read_csv(undisturbed / "metrics.csv")["score"].min()
+    assert tiny.evaluate(model.eval())["score"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_worse_last_epoch_is_not_kept(tmp_path):
+    """The scores are made up: the second of three evaluations is the best, so its weights must be kept."""
+    seen = []
+
+    def evaluate(model):
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"score": [2.0, 1.0, float("nan")][len(seen) - 1]}
+
+    train_network(
+        replace(make_training(tmp_path), evaluate=evaluate),
+        replace(SETTINGS, epochs=3, evaluate_every=1),
+        5,
+        ALONE,
+    )
+    kept = load_file(tmp_path / MODEL)
+    assert all(torch.equal(kept[name], seen[1][name]) for name in kept)
+    assert not torch.equal(kept["0.weight"], seen[2]["0.weight"])
+
+
+def test_a_score_that_is_nan_does_not_hide_later_ones(tmp_path):
+    seen = []
+
+    def evaluate(model):
+        seen.append(model.state_dict()["0.weight"].clone())
+        return {"score": [float("nan"), 1.0][len(seen) - 1]}
+
+    train_network(
+        replace(make_training(tmp_path), evaluate=evaluate),
+        replace(SETTINGS, epochs=2, evaluate_every=1),
+        5,
+        ALONE,
+    )
+    if_first_counts = torch.equal(load_file(tmp_path / MODEL)["0.weight"], seen[0])
+    assert not if_first_counts
+
+
+def test_the_averaged_weights_are_judged_and_kept(tmp_path, monkeypatch):
+    """The checkpoint is the EMA: recomputed here by hand from the raw weights after every update."""
+    raw, decays = [], []
+    update = ModelEmaV3.update
+
+    def watch(self, model, step=None):
+        raw.append(model.state_dict()["0.weight"].clone())
+        decays.append(self.get_decay(step))
+        update(self, model, step=step)
+
+    monkeypatch.setattr(ModelEmaV3, "update", watch)
+    train_network(make_training(tmp_path), replace(SETTINGS, epochs=1, ema_decay=0.9), 5, ALONE)
+    average = raw[0]
+    for weights, decay in zip(raw[1:], decays[1:], strict=True):
+        average = decay * average + (1 - decay) * weights
+    kept = load_file(tmp_path / MODEL)["0.weight"]
+    assert len(raw) == 4  # 11 batches, three a move: 3 + 3 + 3 + 2
+    assert torch.allclose(kept, average, atol=1e-6)
+    assert not torch.allclose(kept, raw[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_in_the_same_weights(tmp_path, undisturbed, seed):
+    """SIGKILL at random moments, most of them within an epoch, where gradients are being accumulated."""
+    environment = {**os.environ, "PYTHONPATH": f"{SRC}{os.pathsep}{TESTS}"}
+    command = [sys.executable, str(Path(tiny.__file__)), "kill", str(tmp_path / "fold0"), str(seed)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    story = json.loads(done.stdout)
+    assert story["code"] == 0 and story["kills"] >= 3
+    assert any(step > 0 for _, step in story["steps"])  # somebody died within an epoch
+    assert all(step % SETTINGS.grad_accumulation == 0 for _, step in story["steps"])
+    assert same(tmp_path / "fold0" / MODEL, undisturbed / MODEL)
+    one, other = (
+        pd.read_csv(folder / "metrics.csv").drop(columns="seconds")
+        for folder in (tmp_path / "fold0", undisturbed)
+    )
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert {path.name for path in (tmp_path / "fold0").iterdir()} == {MODEL, "metrics.csv", "tensorboard"}
+
+
+class Stop(Exception):
+    """Ends a training run where a test wants it to."""
+
+
+def stopped_after(training, states, monkeypatch):
+    """Train until so many states are written, then stop without any farewell."""
+    written = []
+    save = Trainer._save_state
+
+    def count(self):
+        save(self)
+        written.append(1)
+        if len(written) == states:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_state", count)
+        with pytest.raises(Stop):
+            train_network(training, SETTINGS, 5, ALONE)
+
+
+@pytest.mark.parametrize("states", [1, 3, 4, 6, 16])
+def test_every_state_leads_to_the_same_weights(tmp_path, undisturbed, monkeypatch, states):
+    """4 states an epoch: within it after 3, 6 and 9 of 11 batches, and at its end; 16 is the very last."""
+    stopped_after(make_training(tmp_path), states, monkeypatch)
+    assert not (tmp_path / MODEL).exists()
+    assert train_network(make_training(tmp_path), SETTINGS, 5, ALONE)
+    assert same(tmp_path / MODEL, undisturbed / MODEL)
+
+
+def test_another_seed_is_another_run(tmp_path, undisturbed):
+    train_network(make_training(tmp_path), SETTINGS, 6, ALONE)
+    assert not same(tmp_path / MODEL, undisturbed / MODEL)
+
+
+def test_workers_do_not_change_the_result(tmp_path, undisturbed):
+    train_network(make_training(tmp_path), replace(SETTINGS, workers=2), 5, ALONE)
+    assert same(tmp_path / MODEL, undisturbed / MODEL)
+
+
+def test_what_a_kill_left_is_swept_away(tmp_path, undisturbed):
+    (tmp_path / ".state.tmp").write_bytes(b"half a state")
+    (tmp_path / ".best.safetensors.123.tmp").write_bytes(b"half a checkpoint")
+    train_network(make_training(tmp_path), SETTINGS, 5, ALONE)
+    assert {path.name for path in tmp_path.iterdir()} == {MODEL, "metrics.csv", "tensorboard"}
+    (tmp_path / "state.pt").write_bytes(b"killed between the last two steps")
+    assert not train_network(make_training(tmp_path), SETTINGS, 5, ALONE)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_a_finished_fold_is_not_trained_again(undisturbed, monkeypatch):
+    before = (undisturbed / MODEL).stat()
+    monkeypatch.setattr(trainer, "Trainer", None)
+    assert train_network(make_training(undisturbed), SETTINGS, 5, ALONE) is False
+    after = (undisturbed / MODEL).stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_other_settings_are_refused(tmp_path, undisturbed, monkeypatch):
+    with pytest.raises(
+        InputError, match=r"model\.safetensors: .*settings\.width 16 instead of 32.*make locate"
+    ):
+        train_network(
+            replace(make_training(undisturbed, settings={"width": 32}), made_by="make locate"),
+            SETTINGS,
+            5,
+            ALONE,
+        )
+    stopped_after(make_training(tmp_path), 2, monkeypatch)
+    with pytest.raises(InputError, match=r"state\.pt: .*settings\.width 16 instead of 32"):
+        train_network(make_training(tmp_path, settings={"width": 32}), SETTINGS, 5, ALONE)
+    with pytest.raises(InputError, match=r"saved with 11 steps an epoch, this run has 22"):
+        train_network(make_training(tmp_path), replace(SETTINGS, batch_size=1), 5, ALONE)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "foreign", "code"])
+def test_a_broken_state_is_named_and_not_run(tmp_path, monkeypatch, damage):
+    stopped_after(make_training(tmp_path), 2, monkeypatch)
+    path = tmp_path / "state.pt"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    elif damage == "text":
+        path.write_bytes(b"no state")
+    elif damage == "foreign":
+        torch.save({"a": torch.zeros(2)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Path("/"), protocol=2))
+    with pytest.raises(InputError, match=r"state\.pt: not a training state.*delete it"):
+        train_network(make_training(tmp_path), SETTINGS, 5, ALONE)
+
+
+def test_a_loss_that_is_nan_stops_the_run(tmp_path):
+    training = replace(
+        make_training(tmp_path), loss=lambda model, batch: model(batch["x"]).sum() * float("nan")
+    )
+    with pytest.raises(InputError, match="tiny: the loss became NaN in epoch 1"):
+        train_network(training, SETTINGS, 5, ALONE)
+    assert not (tmp_path / MODEL).exists()
+
+
+def test_accumulated_steps_are_one_large_batch(tmp_path, monkeypatch):
+    """Three batches of one give the gradient of one batch of three (no batch norm, no dropout here)."""
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.float32)
+    found = []
+
+    def linear():
+        torch.manual_seed(0)
+        return torch.nn.Linear(8, 1)
+
+    for batch, accumulate in ((1, 11), (11, 1)):
+        training = replace(make_training(tmp_path / str(batch)), make_model=linear)
+        train_network(
+            training,
+            replace(SETTINGS, batch_size=batch, grad_accumulation=accumulate, repeats=1, epochs=3),
+            5,
+            ALONE,
+        )
+        found.append(load_file(tmp_path / str(batch) / MODEL)["weight"])
+    assert torch.allclose(*found, atol=1e-5)
+
+
+def test_the_learning_rate_rises_and_falls(tmp_path, monkeypatch):
+    rates = []
+    step = Trainer._step
+
+    def watch(self, batch, moves):
+        value = step(self, batch, moves)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        return value
+
+    monkeypatch.setattr(Trainer, "_step", watch)
+    settings = replace(SETTINGS, epochs=10, grad_accumulation=1, warmup_share=0.1, learning_rate=0.01)
+    train_network(make_training(tmp_path), settings, 5, ALONE)
+    assert len(rates) == 110 and rates[0] == pytest.approx(0.01 / 50)
+    assert max(rates) > 0.0095 and 9 <= rates.index(max(rates)) <= 12
+    assert rates[-1] < 0.01 / 50 and all(a >= b for a, b in zip(rates[12:], rates[13:], strict=False))
