@@ -105,9 +105,10 @@ test: $(READY)  ## run the tests, but for those of the whole pipeline
 test-pipeline: $(READY)  ## kill the pipeline at random moments and compare what it ends in
 	$(PY) -m pytest -q -m pipeline
 
-lint: $(READY)  ## check style and format
+lint: $(READY)  ## check style, format and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .

@@ -1,6 +1,6 @@
 """Settings of the two networks."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -12,16 +12,16 @@ from cspine.settings.strict import STRICT
 class LocatorSettings:
     """The 3D U-Net that finds C1-C7 in a small volume."""
 
-    spacing_mm: float = Field(2.0, gt=0)
+    spacing_mm: Annotated[float, Field(gt=0)] = 2.0
     """Voxel size of the small volume, the same on all axes."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
     """Channels a level of the U-Net; each level halves the resolution."""
-    stem_stride: int = Field(1, ge=1, le=4)
+    stem_stride: Annotated[int, Field(ge=1, le=4)] = 1
     """The first block's stride; its features are scaled up to the volume's voxels at the end."""
     crop_vox: tuple[int, int, int] = (112, 96, 96)
     """The box (z, y, x) it is trained on; it is applied to whole volumes."""
     window_level_hu: float = 400.0
-    window_width_hu: float = Field(2000.0, gt=0)
+    window_width_hu: Annotated[float, Field(gt=0)] = 2000.0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -34,8 +34,8 @@ class ClassifierSettings:
     """Further arguments of timm.create_model."""
     pretrained: bool = True
     """Start the encoder from timm's weights."""
-    hidden: int = Field(256, ge=8, multiple_of=2)
+    hidden: Annotated[int, Field(ge=8, multiple_of=2)] = 256
     """Width of the sequence model in each direction; even, for the four heads of the attention."""
-    context_layers: int = Field(2, ge=0)
+    context_layers: Annotated[int, Field(ge=0)] = 2
     """Transformer layers over the seven levels and the patient."""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2

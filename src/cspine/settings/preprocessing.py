@@ -1,5 +1,7 @@
 """Settings of the column and of the vertebra stacks cut out of it."""
 
+from typing import Annotated
+
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -15,22 +17,22 @@ class ColumnSettings:
     margin_mm: tuple[float, float, float] = (8.0, 12.0, 12.0)
     """Surroundings kept on every side of the C1-C7 box, for shifts at training time."""
     window_level_hu: float = 400.0
-    window_width_hu: float = Field(2000.0, gt=0)
+    window_width_hu: Annotated[float, Field(gt=0)] = 2000.0
 
 
 @dataclass(frozen=True, config=STRICT)
 class StackSettings:
     """How many slices of a vertebra are shown, and how."""
 
-    slices: int = Field(15, ge=1)
+    slices: Annotated[int, Field(ge=1)] = 15
     """Slices a vertebra, evenly spread from its top to its bottom."""
-    neighbours: int = Field(2, ge=0)
+    neighbours: Annotated[int, Field(ge=0)] = 2
     """Slices shown above and below each slice, as further channels."""
-    neighbour_mm: float = Field(1.0, gt=0)
+    neighbour_mm: Annotated[float, Field(gt=0)] = 1.0
     """Distance from a slice to its next neighbour."""
-    crop_mm: float = Field(96.0, gt=0)
+    crop_mm: Annotated[float, Field(gt=0)] = 96.0
     """Side of the square that is cut around a vertebra's centre."""
-    image_px: int = Field(256, ge=16)
+    image_px: Annotated[int, Field(ge=16)] = 256
     """Side of that square in pixels."""
 
     @property

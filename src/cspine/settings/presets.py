@@ -1,7 +1,7 @@
 """Presets by name: every setting that shapes a run, in one place."""
 
 from dataclasses import asdict, is_dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -19,17 +19,17 @@ DEFAULT_PRESET: PresetName = "t4"
 class Preset:
     """Everything that shapes a run."""
 
-    seed: int = Field(0, ge=0)
-    column: ColumnSettings = Field(default_factory=ColumnSettings)
-    stacks: StackSettings = Field(default_factory=StackSettings)
-    locator: LocatorSettings = Field(default_factory=LocatorSettings)
-    classifier: ClassifierSettings = Field(default_factory=ClassifierSettings)
-    locator_training: TrainSettings = Field(default_factory=TrainSettings)
+    seed: Annotated[int, Field(ge=0)] = 0
+    column: ColumnSettings = ColumnSettings()
+    stacks: StackSettings = StackSettings()
+    locator: LocatorSettings = LocatorSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    locator_training: TrainSettings = TrainSettings()
     encoder_training: TrainSettings | None = None
     """How the encoder learns on single annotated slices first; None: it does not."""
-    classifier_training: TrainSettings = Field(default_factory=TrainSettings)
-    augment: AugmentSettings = Field(default_factory=AugmentSettings)
-    slice_loss: float = Field(0.3, ge=0)
+    classifier_training: TrainSettings = TrainSettings()
+    augment: AugmentSettings = AugmentSettings()
+    slice_loss: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the slice supervision beside the competition's loss."""
 
     def fold_seed(self, fold: int) -> int:
