@@ -77,6 +77,17 @@ report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores
 predict: $(READY)  ## STUDY= RUN=: ask the models about any DICOM folder
 	$(PY) src/predict.py --study $(STUDY) --run $(RUN)
 
+# Times are left out and what a cell prints is merged, so that a second run changes nothing. tqdm would warn,
+# with its path, that ipywidgets are not there.
+notebooks: $(READY)  ## execute the notebooks on the demo (after make demo)
+	@for made in data/raw/demo/solution.csv data/cache/demo/columns data/runs/demo/report.html; do \
+	  test -e $$made || { echo "error: $$made: no such file or folder; run make demo first" >&2; exit 1; }; done
+	PYTHONPATH="$(CURDIR)/src" JUPYTER_PATH="$(CURDIR)/$(VENV)/share/jupyter" MPLBACKEND= \
+	  PYTHONWARNINGS="ignore:IProgress not found" \
+	  $(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.kernel_name=python3 \
+	  --ExecutePreprocessor.record_timing=False \
+	  --NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor notebooks/*.ipynb
+
 wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the network)
 	$(PY) src/wheels.py
 
@@ -99,6 +110,9 @@ bench-scans: $(READY)  ## measure prepare against the published loop and the raw
 bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
 	$(PY) benchmarks/bench_replica.py $(EXTRA)
 
+pictures: $(READY)  ## draw docs/pipeline.png and docs/replica.png (after make demo)
+	$(PY) benchmarks/pictures.py $(EXTRA)
+
 test: $(READY)  ## run the tests, but for those of the whole pipeline
 	$(PY) -m pytest -q -m "not pipeline"
 
@@ -114,4 +128,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv submission score report predict wheels push demo bench-scans bench-replica test test-pipeline lint format
+.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv submission score report predict notebooks wheels push demo bench-scans bench-replica pictures test test-pipeline lint format

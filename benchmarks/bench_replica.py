@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,13 +26,14 @@ sys.path.insert(0, str(ROOT / "src"))
 from bench_scans import cpu  # noqa: E402
 
 from cspine import cli, storage  # noqa: E402
+from cspine.settings.strict import STRICT  # noqa: E402
 
 PARTS = ("distributions", "difficulty", "shortcut", "cost")
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pydicom", "python-gdcm")
 DEMO_SEVERITY = (1.6, 2.0)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """Flags of bench_replica.py."""
 

@@ -10,9 +10,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cspine.competition import scoring
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import LEVELS, OVERALL
 from cspine.competition.splits import make_folds
-from cspine.competition.tables import UID_COLUMN, read_boxes, read_train
+from cspine.competition.tables import read_boxes, read_train
 from cspine.evaluation.cross_validation import OutOfFold, merge_folds, read_logits
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.columns import ColumnsStage, cut_columns
@@ -107,10 +108,8 @@ def score_lines(judged: OutOfFold) -> list[str]:
         f"| {row['score']} | {row['model']:.4f} | {row['constants']:.4f} | {row['gain_percent']:.1f} % |"
         for row in table.to_dict("records")
     ]
-    levels, patients = (
-        roc_auc_score(truth[:, :7].ravel(), judged.values[:, :7].ravel()),
-        roc_auc_score(truth[:, 7], judged.values[:, 7]),
-    )
+    levels = roc_auc_score(truth[:, :7].ravel(), judged.values[:, :7].ravel())
+    patients = roc_auc_score(truth[:, 7], judged.values[:, 7])
     return [*lines, "", f"AUC of all levels {levels:.3f}, of {OVERALL} {patients:.3f}."]
 
 

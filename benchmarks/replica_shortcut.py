@@ -16,8 +16,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from cspine import cli
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import OVERALL
-from cspine.competition.tables import UID_COLUMN
 from replica.settings import ReplicaSettings
 from replica.writer.folder import replicate
 
@@ -76,19 +76,14 @@ def judge(
     """A row of the table: AUC out of fold with its interval."""
     model = HistGradientBoostingClassifier(random_state=0)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    values = cross_val_predict(model, features.to_numpy(np.float64), truth, cv=folds, method="predict_proba")[
-        :, 1
-    ]
+    table = features.to_numpy(np.float64)
+    values = cross_val_predict(model, table, truth, cv=folds, method="predict_proba")[:, 1]
     draws = np.random.default_rng(0).integers(len(truth), size=(DRAWS, len(truth)))
-    auc, (low, high) = (
-        roc_auc_score(truth, values),
-        np.percentile(aucs(truth[draws], values[draws]), [2.5, 97.5]),
-    )
-    met = (
-        ""
-        if goal is None
-        else f"{goal[0]:.2f}-{goal[1]:.2f}: {'yes' if goal[0] <= auc <= goal[1] else '**no**'}"
-    )
+    auc = roc_auc_score(truth, values)
+    low, high = np.percentile(aucs(truth[draws], values[draws]), [2.5, 97.5])
+    met = ""
+    if goal is not None:
+        met = f"{goal[0]:.2f}-{goal[1]:.2f}: {'yes' if goal[0] <= auc <= goal[1] else '**no**'}"
     return f"| {what} | {features.shape[1]} | {auc:.3f} | {low:.3f}-{high:.3f} | {met} |"
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a replica's studies: planes through a scan as a reader sees them, and a finding with its outline."""
+"""Pictures of a replica's studies: planes through a scan as a reader sees them, findings with their outlines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,15 +7,19 @@ import cv2
 import numpy as np
 
 from replica.anatomy.build import NAMES, Anatomy
+from replica.injuries.bones import Wound
+from replica.injuries.mimics import Mimic
 from replica.scanner.protocol import Protocol
 from replica.scanner.scan import scan
 from replica.study import Study
 
 BONE, SOFT = (400, 2000), (50, 400)  # window level and width, HU
+WINDOW_NAMES = {BONE: "bone L400 W2000", SOFT: "soft tissue L50 W400"}
 CROP_MM, CROP_PX = 72.0, 288
 SLAB_MM = 40.0  # above and below a level: more than half a crop
 OUTLINE = (66, 135, 245)  # blue, green, red as cv2 orders them: orange, which no grey can be
-LABEL_PX = 20
+HEAD_PX, FONT_SCALE, LABEL_GREY = 24, 0.5, (220, 220, 220)  # of a strip of text above a picture
+MIDDLE = "C4"  # the level through which the sagittal and the coronal plane run
 AIR_HU = -300
 AXIAL_LEVELS = ("C1", "C2", "C3", "C5", "C7", "T1")
 
@@ -76,7 +80,7 @@ def centred(image: np.ndarray, hu: np.ndarray) -> np.ndarray:
 def planes(study: Study, hu: np.ndarray) -> dict[str, tuple[np.ndarray, tuple[float, float]]]:
     """Sagittal and coronal plane through the column and an axial one a level: name -> HU, spacing in mm."""
     grid, (dz, dy, dx) = study.protocol.grid, study.protocol.grid.spacing_mm
-    middle = study.anatomy.poses[NAMES.index("C4")].centre
+    middle = study.anatomy.poses[NAMES.index(MIDDLE)].centre
     y = _index(hu, 1, (middle[1] - grid.origin_mm[1]) / dy)
     x = _index(hu, 2, (middle[2] - grid.origin_mm[2]) / dx)
     found = {"sagittal": (hu[:, :, x], (dz, dy)), "coronal": (hu[:, y, :], (dz, dx))}
@@ -86,33 +90,46 @@ def planes(study: Study, hu: np.ndarray) -> dict[str, tuple[np.ndarray, tuple[fl
     return found
 
 
+def plane_name(name: str) -> str:
+    """What one of `planes` shows, for a reader: the plane and the level it runs through."""
+    return f"axial {name}" if name in AXIAL_LEVELS else f"{name} {MIDDLE}"
+
+
 def _index(hu: np.ndarray, axis: int, place: float) -> int:
     return int(np.clip(round(place), 0, hu.shape[axis] - 1))
 
 
 def sheet(study: Study, hu: np.ndarray, window: tuple[int, int], side: int) -> np.ndarray:
-    """All planes of a study on one scale in tiles of side x side: two rows of four, uint8."""
+    """All planes of a study on one scale, side x side, below their names: two rows of four, uint8."""
     found = planes(study, hu)
     pixel_mm = max(n * mm for n, mm in zip(hu.shape, study.protocol.grid.spacing_mm, strict=True)) / side
     tiles = [
-        _named(framed(square(grey(plane, window), spacing, pixel_mm), side, side), name)
+        headed(framed(square(grey(plane, window), spacing, pixel_mm), side, side), plane_name(name))
         for name, (plane, spacing) in found.items()
     ]
     order = [0, 2, 3, 4, 1, 5, 6, 7]
     return np.vstack([np.hstack([tiles[i] for i in part]) for part in (order[:4], order[4:])])
 
 
-def _named(tile: np.ndarray, name: str) -> np.ndarray:
-    return cv2.putText(tile, name, (6, LABEL_PX), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 220, 1, cv2.LINE_AA)
+def headed(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture below a strip of HEAD_PX with a text, small enough to fit: nothing is written over anatomy."""
+    strip, font = np.zeros((HEAD_PX, *picture.shape[1:]), np.uint8), cv2.FONT_HERSHEY_SIMPLEX
+    (wide, _), _ = cv2.getTextSize(text, font, FONT_SCALE, 1)
+    scale = FONT_SCALE * min(1.0, (strip.shape[1] - 12) / max(wide, 1))
+    strip = cv2.putText(strip, text, (6, HEAD_PX - 8), font, scale, LABEL_GREY, 1, cv2.LINE_AA)
+    return np.vstack([strip, picture])
 
 
-def finding(study: Study, hu: np.ndarray, found) -> np.ndarray:
-    """A wound or mimic, axial then sagittal, each plain and outlined: uint8 (rows, columns, 3)."""
+def finding(study: Study, hu: np.ndarray, found: Wound | Mimic) -> np.ndarray:
+    """A fracture or a mimic of one, axial then sagittal, each plain and outlined, below its plane's name.
+
+    Returns uint8 (HEAD_PX + CROP_PX, 4 * CROP_PX, 3).
+    """
     mask = np.zeros(hu.shape, bool)
     mask[found.part] = found.region
     spacing, tiles = study.protocol.grid.spacing_mm, []
     at = [_through(mask, axis) for axis in range(3)]
-    for axis, shown in ((0, (1, 2)), (2, (0, 1))):
+    for plane, axis, shown in (("axial", 0, (1, 2)), ("sagittal", 2, (0, 1))):
         here = [spacing[dim] for dim in shown]
         centre = [at[dim] for dim in shown]
         plain = square(_cut_out(grey(hu.take(at[axis], axis), BONE), centre, here), here, CROP_MM / CROP_PX)
@@ -122,7 +139,8 @@ def finding(study: Study, hu: np.ndarray, found) -> np.ndarray:
         contours, _ = cv2.findContours(
             (inside > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        tiles += [plain, cv2.drawContours(plain.copy(), contours, -1, OUTLINE, 1, cv2.LINE_AA)]
+        outlined = cv2.drawContours(plain.copy(), contours, -1, OUTLINE, 1, cv2.LINE_AA)
+        tiles += [headed(plain, plane), headed(outlined, f"{plane}, outlined")]
     return np.hstack(tiles)
 
 

@@ -15,7 +15,13 @@ class Flags(ExecutionSettings, PresetFlag, CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Cut what is missing, list what failed, print the figures."""
+    """Cut what is missing, list what failed, print the figures.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.competition.tables import read_boxes, read_train
     from cspine.preprocessing.columns import ColumnsStage, cut_columns
     from cspine.preprocessing.stores import open_columns, open_labels

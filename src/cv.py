@@ -13,7 +13,13 @@ class Flags(RunFlag, CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Read every fold, calibrate each on the others, score, and write."""
+    """Read every fold, calibrate each on the others, score, and write.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.evaluation.cross_validation import cross_validate
 
     cross_validate(flags.raw, flags.cache, flags.run)

@@ -13,7 +13,13 @@ class Flags(CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Count, print, write."""
+    """Count, print, write.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.competition.inventory import describe_folder
 
     describe_folder(flags.raw, flags.cache)

@@ -14,7 +14,13 @@ class Flags(PresetFlag, RunFlag, CacheFlag):
 
 
 def main(flags: Flags) -> None:
-    """Train what is missing, label what is missing."""
+    """Train what is missing, label what is missing.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.training.locate import locate
 
     locate(flags.cache, flags.run, PRESETS[flags.preset])

@@ -22,7 +22,13 @@ class Flags:
 
 
 def main(flags: Flags) -> None:
-    """Predict one study; print, save, draw."""
+    """Predict one study; print, save, draw.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.evaluation.one_study import predict_one
 
     predict_one(flags.study, flags.run, flags.out)

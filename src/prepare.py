@@ -15,7 +15,13 @@ class Flags(ExecutionSettings, PresetFlag, CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Prepare what is missing, list what failed, print the figures."""
+    """Prepare what is missing, list what failed, print the figures.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.preprocessing.prepare import prepare
     from cspine.preprocessing.stores import open_volumes
 

@@ -24,7 +24,13 @@ class Flags(RunFlag):
 
 
 def main(flags: Flags) -> None:
-    """Assemble both folders and say which two commands send them."""
+    """Assemble both folders and say which two commands send them.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.kaggle.push import PushSources, prepare_push
 
     prepare_push(PushSources(flags.run, flags.kernel, flags.owner, flags.wheels), flags.out)

@@ -8,7 +8,13 @@ from replica.settings import ReplicaError, ReplicaSettings
 
 
 def main(settings: ReplicaSettings) -> None:
-    """Write or finish the replica, and say what is there."""
+    """Write or finish the replica, and say what is there.
+
+    Parameters
+    ----------
+    settings : ReplicaSettings
+        The checked flags of the command line.
+    """
     from replica.writer.folder import replicate
 
     start = time.monotonic()

@@ -23,7 +23,13 @@ class Flags(PresetFlag, RunFlag, CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Gather, draw, write."""
+    """Gather, draw, write.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.evaluation.run_report import ReportSources, report_run
 
     preset = PRESETS[flags.preset]

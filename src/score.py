@@ -26,7 +26,13 @@ class Flags(RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Gather the sets of studies, print their tables, write them as JSON."""
+    """Gather the sets of studies, print their tables, write them as JSON.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.competition.score import Scored, score
 
     scored = Scored(flags.raw, flags.run, flags.submission, flags.solution)

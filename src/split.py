@@ -22,7 +22,13 @@ class Flags(CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Make the folds, print their counts, write them once."""
+    """Make the folds, print their counts, write them once.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.competition.splits import split_studies
 
     split_studies(flags.raw, flags.cache, flags.folds, flags.seed)

@@ -21,7 +21,13 @@ class Flags(RunFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Lay out, run, check."""
+    """Lay out, run, check.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.kaggle.local_run import make_submission
 
     make_submission(flags.raw, flags.run, flags.kernel, flags.out)

@@ -23,7 +23,13 @@ class Flags(PresetFlag, RunFlag, CacheFlag, RawFlag):
 
 
 def main(flags: Flags) -> None:
-    """Train the folds that are not finished yet."""
+    """Train the folds that are not finished yet.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.training.classify import classify
 
     preset = PRESETS[flags.preset]

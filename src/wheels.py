@@ -19,7 +19,13 @@ class Flags:
 
 
 def main(flags: Flags) -> None:
-    """Ask pip for each Python version."""
+    """Ask pip for each Python version.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
     from cspine.kaggle.wheels import download_wheels
 
     download_wheels(flags.requirements, flags.out)

@@ -27,7 +27,23 @@ class DiskFull(InputError):
 
 @contextmanager
 def full_disk_reported(folder: Path | str) -> Iterator[None]:
-    """Turn the system's errors about a full disk into DiskFull, which says what to do."""
+    """Turn the system's errors about a full disk into DiskFull, which says what to do.
+
+    Parameters
+    ----------
+    folder : Path or str
+        The folder that is written to; the message names it, or its nearest parent that exists.
+
+    Yields
+    ------
+    None
+        While errors are watched for.
+
+    Raises
+    ------
+    DiskFull
+        If the disk or the quota is full, or the file is larger than the system allows.
+    """
     try:
         yield
     except OSError as error:
@@ -43,14 +59,37 @@ def full_disk_reported(folder: Path | str) -> Iterator[None]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name in the same folder that no other process takes, on this machine or another."""
+    """Make up a hidden name in the same folder that no other process takes, on this machine or another.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is going to be written.
+
+    Returns
+    -------
+    Path
+        The temporary file's path; it ends in .tmp.
+    """
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part (rename within a folder).
+    """Write a file so that a reader sees the old content or the new, never a part.
 
-    Raises DiskFull if the disk is full; what was written until then is removed.
+    The content goes into a temporary file in the same folder, which is then renamed.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file; its folder is made where it is missing.
+    content : bytes
+        All of its content.
+
+    Raises
+    ------
+    DiskFull
+        If the disk is full; what was written until then is removed.
     """
     path = Path(path)
     temporary = temporary_beside(path)
@@ -67,29 +106,101 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file, as for `write_bytes`.
+    text : str
+        All of its content.
+
+    Raises
+    ------
+    DiskFull
+        If the disk is full.
+    """
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a JSON document atomically, keys in the order given, floats in full precision."""
+    """Write a JSON document atomically, keys in the order given, floats in full precision.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file, as for `write_bytes`.
+    value : object
+        Anything that the json module can write.
+
+    Raises
+    ------
+    DiskFull
+        If the disk is full.
+    """
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_csv(path: Path | str, frame: pd.DataFrame) -> None:
-    """Write a table without its index atomically."""
+    """Write a table without its index atomically.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file, as for `write_bytes`.
+    frame : DataFrame
+        The table.
+
+    Raises
+    ------
+    DiskFull
+        If the disk is full.
+    """
     write_text(path, frame.to_csv(index=False))
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:
-    """Write one array as .npy atomically; objects are refused (they would need pickle)."""
+    """Write one array as .npy atomically; objects are refused (they would need pickle).
+
+    Parameters
+    ----------
+    path : Path or str
+        The file, as for `write_bytes`.
+    array : ndarray, any shape
+        The array, of numbers or strings.
+
+    Raises
+    ------
+    ValueError
+        If the array holds objects.
+    DiskFull
+        If the disk is full.
+    """
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 
 def read_json(path: Path | str, made_by: str = "") -> Any:
-    """Read a JSON document; a missing or broken file is an InputError that says which target makes it."""
+    """Read a JSON document.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    made_by : str
+        The target that makes the file, for the message; "" for none.
+
+    Returns
+    -------
+    object
+        The document.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or broken; the message says which target makes it.
+    """
     path = Path(path)
     advice = f"; `{made_by}` makes it" if made_by else ""
     if not path.is_file():
@@ -102,9 +213,28 @@ def read_json(path: Path | str, made_by: str = "") -> Any:
 
 @contextmanager
 def locked(folder: Path | str, what: str, take: bool = True) -> Iterator[None]:
-    """Hold a folder for one process; a second one waits and says so. The lock dies with its process.
+    """Hold a folder for one process; a second one waits and says so.
 
-    take: False in the companions of a process that holds the folder for them all.
+    The lock dies with its process.
+
+    Parameters
+    ----------
+    folder : Path or str
+        The folder; it is made where it is missing.
+    what : str
+        The stage, for the message of a process that waits.
+    take : bool
+        False in the companions of a process that holds the folder for them all.
+
+    Yields
+    ------
+    None
+        While the folder is held.
+
+    Raises
+    ------
+    DiskFull
+        If the folder can't be made because the disk is full.
     """
     if not take:
         yield

@@ -28,7 +28,7 @@ class Purpose(IntEnum):
     SCAN = 3
     ANNOTATORS = 4
     ODDITY = 5
-    PICTURE = 100  # of a single fracture or mimic, in the gallery
+    PICTURE = 100  # of a single fracture or mimic of one, in the gallery
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,42 @@ class Study:
 
 
 def study_rng(settings: ReplicaSettings, index: int, purpose: Purpose) -> np.random.Generator:
-    """A generator of its own for a study and a purpose, whoever works on it and when."""
+    """A generator of its own for a study and a purpose, whichever process works on it and when.
+
+    Parameters
+    ----------
+    settings : ReplicaSettings
+        For the seed.
+    index : int
+        The study's number in the cohort.
+    purpose : Purpose
+        What the numbers are for.
+
+    Returns
+    -------
+    numpy.random.Generator
+        At its start.
+    """
     return np.random.default_rng(np.random.SeedSequence([settings.seed, index, purpose]))
 
 
 def draw_protocol(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, Protocol]:
-    """The patient of one row of the cohort, and how this patient is scanned; nothing is painted."""
+    """The patient of one row of the cohort, and how this patient is scanned; nothing is painted.
+
+    Parameters
+    ----------
+    row : pandas.Series
+        Of the cohort.
+    settings : ReplicaSettings
+        For seed and size.
+
+    Returns
+    -------
+    anatomy : Anatomy
+        The patient.
+    protocol : Protocol
+        The scan, an odd one where the row says so.
+    """
     index = int(row["index"])
     anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, Purpose.ANATOMY))
     rng = study_rng(settings, index, Purpose.PROTOCOL)
@@ -62,7 +92,20 @@ def draw_protocol(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, P
 
 
 def make_study(row: pd.Series, settings: ReplicaSettings) -> Study:
-    """Build the study of one row of the cohort."""
+    """Build the study of one row of the cohort.
+
+    Parameters
+    ----------
+    row : pandas.Series
+        Of the cohort.
+    settings : ReplicaSettings
+        For seed, size and severity.
+
+    Returns
+    -------
+    Study
+        Painted, not yet scanned.
+    """
     anatomy, protocol = draw_protocol(row, settings)
     rng = study_rng(settings, int(row["index"]), Purpose.INJURIES)
     injuries = draw_injuries([level for level in LEVELS if row[level]], settings.severity, rng)
@@ -77,8 +120,21 @@ def paint(
 ) -> Study:
     """Paint tissue, discs and bones on the protocol's grid.
 
-    `injuries` by the level they break; `mimics` are drawn from the anatomy, or are the kinds given by
-    level and no others.
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    protocol : Protocol
+        The scan.
+    injuries : dict of str to Injury
+        By the level they break.
+    mimics : dict of str to tuple of str, optional
+        Kinds of mimics of fractures by level, and no others; by default they are drawn from the anatomy.
+
+    Returns
+    -------
+    Study
+        Painted, not yet scanned.
     """
     grid = protocol.grid
     hu, labels = np.empty(grid.shape, np.float32), np.zeros(grid.shape, np.uint8)
@@ -97,7 +153,24 @@ def paint(
 def paint_bones(
     canvas: Canvas, injuries: dict[str, Injury], mimics: dict[str, tuple[str, ...]] | None = None
 ) -> tuple[list[Wound], list[Mimic]]:
-    """Paint all vertebrae over what is there; returns where fractures and mimics lie. As `paint`."""
+    """Paint all vertebrae over what is there.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        Volume and label map, painted in place.
+    injuries : dict of str to Injury
+        By the level they break.
+    mimics : dict of str to tuple of str, optional
+        Kinds of mimics of fractures by level, and no others; by default they are drawn from the anatomy.
+
+    Returns
+    -------
+    wounds : list of Wound
+        Where the fractures in view lie.
+    mimics : list of Mimic
+        Where the mimics in view lie.
+    """
     wounds, seen = [], []
     for number, name in enumerate(NAMES):
         found, marks = paint_bone(canvas, number, injuries.get(name), mimics)

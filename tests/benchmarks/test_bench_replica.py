@@ -18,6 +18,8 @@ from replica_distributions import measure_mask
 from replica_headers import as_drawn, as_written
 from sklearn.metrics import roc_auc_score
 
+from cspine.evaluation.calibration import Calibration
+from cspine.evaluation.cross_validation import OutOfFold
 from replica.cohort.studies import make_cohort
 from replica.settings import ReplicaSettings
 from replica.study import draw_protocol, make_study
@@ -112,16 +114,17 @@ def test_odd_series_are_read_as_they_were_drawn(tmp_path, oddity):
     assert not ordinary.like(found)
 
 
-def judged(loss_of) -> tuple[difficulty.Judged, pd.Series]:
+def judged(loss_of) -> tuple[OutOfFold, pd.Series]:
     """Forty patients with one broken level each; what is submitted for it depends on its severity."""
     severity = np.linspace(0.0, 1.0, 40)
     uids = [f"1.2.{n}" for n in range(40)]
-    train = pd.DataFrame(0, uids, list(difficulty.PREDICTION_TYPES))
-    train[["C3", "patient_overall"]] = 1
+    truth = np.zeros((40, 8))
+    truth[:, [2, 7]] = 1  # C3 and the patient
     values = np.full((40, 8), 0.1)
     values[:, 2] = np.exp(-loss_of(severity))
     index = pd.MultiIndex.from_product([uids, ["C3"]])
-    return difficulty.Judged(train, values, 0), pd.Series(severity, index)
+    calibration = Calibration(1.0, 1.0, (0.0,) * 8, (0.5,) * 8)
+    return OutOfFold(uids, values, truth, [], calibration), pd.Series(severity, index)
 
 
 def test_loss_must_fall_with_severity():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from helpers.refusals import refused
 
 from cspine.competition import tables
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.errors import InputError
 
 U = "1.2.826.0.1.3680043."
 
@@ -88,14 +88,6 @@ def test_bad_train_is_refused_with_file_found_and_expected(raw, case):
     old, new, words = BAD_TRAIN[case]
     edit(raw / "train.csv", old, new)
     refused(lambda: tables.read_train(raw), [str(raw / "train.csv"), *words])
-
-
-def refused(call, words: list[str]) -> None:
-    with pytest.raises(InputError) as error:
-        call()
-    message = str(error.value)
-    for word in ["found ", "expected ", "; ", *words]:
-        assert word in message, f"{word!r} is not in {message!r}"
 
 
 def test_rows_with_a_field_too_many_do_not_shift_into_an_index(submission):
@@ -236,29 +228,3 @@ def test_a_solution_is_read_whatever_the_order_of_its_rows(solution):
     frame = tables.read_solution(solution)
     assert frame["weight"].sum() == 14 + 16 + 6 + 18 + 5
     assert frame["Usage"].value_counts().to_dict() == {"Public": 16, "Private": 8}
-
-
-def test_wide_and_long_undo_each_other_in_any_row_order():
-    values = np.random.default_rng(0).random((5, 8))
-    uids = [f"1.{n}" for n in (5, 3, 9, 1, 7)]
-    rows = tables.long(uids, values)
-    assert rows["row_id"][7] == "1.5_patient_overall"
-    back_uids, back = tables.wide(rows)
-    assert back_uids == uids
-    assert np.array_equal(back, values)
-    shuffled_uids, shuffled = tables.wide(rows.sample(frac=1, random_state=0))
-    assert np.array_equal(shuffled, values[[uids.index(uid) for uid in shuffled_uids]])
-
-
-def test_wide_refuses_a_study_without_all_rows_and_long_a_wrong_shape():
-    rows = tables.long(["1.5", "1.6"], np.zeros((2, 8)))
-    refused(lambda: tables.wide(rows.drop(index=9), what="oof.csv"), ["oof.csv", "1.6_C2", "all eight rows"])
-    with pytest.raises(ValueError, match=r"\(8, 2\)"):
-        tables.long(["1.5", "1.6"], np.zeros((8, 2)))
-
-
-@pytest.mark.parametrize(
-    "uid", ["", ".", "..", "1..2", "1.2\n", "1/2", "\u0661.2", ".1", "1.", "1" * 65, None, 1.2]
-)
-def test_unfit_uids_are_refused(uid):
-    refused(lambda: tables.check_study_uid(uid), [repr(uid)])

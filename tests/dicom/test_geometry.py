@@ -144,7 +144,7 @@ STRAYS = {
     "first, a bit too high": (0, {"z": 170.0}),
     "last, a bit too low": (39, {"z": -60.0}),
     "between two others": (7, {"z": 51.0}),
-    "at another one's place": (7, {"z": 50.0}),
+    "at another one's position": (7, {"z": 50.0}),
     "to the side": (20, {"x": 400.0}),
     "to the side, the first": (0, {"x": -9000.0}),
     "to the side, the last": (39, {"x": 50.0}),
@@ -166,7 +166,7 @@ def test_one_wrong_position_costs_one_slice(tmp_path, where, feet_first):
     kept = [n for n in range(40) if n != z]
     np.testing.assert_array_equal(volume.hu if first or last else np.delete(volume.hu, z, axis=0), hu[kept])
     word = {
-        "at another one's place": "another one lies at their position",
+        "at another one's position": "another one lies at their position",
         "between two others": "out of turn",
     }
     expected = word.get(where, "beside" if "side" in where else "from the others")

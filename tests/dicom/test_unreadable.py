@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from cspine.dicom.decoding import decode
-from cspine.dicom.header import MAX_FILE_BYTES, Unreadable, read_file, read_header
+from cspine.dicom.header import MAX_FILE_BYTES, Unreadable, read_header
 from cspine.dicom.reader import read_series
 from cspine.errors import InputError
 
@@ -180,52 +180,6 @@ def test_careful_reading_loses_damaged_compressed_slices_only(tmp_path, monkeypa
 
 def called(*args):
     raise AssertionError("dicomsdl was called")
-
-
-REFUSED = {
-    pipe: "not a regular file",
-    link_to_itself: "can't be opened",
-    dangling_link: "can't be opened",
-    enormous: "bytes; expected one slice a file",
-    edited(ImageOrientationPatient=[0, 0, 0, 0, 0, 0]): r"\(0020,0037\)",
-    edited(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]): r"\(0020,0037\)",
-    edited(Rows=65535): "at most 4096",
-    edited(BitsStored=17): r"BitsStored \(0028,0101\) 17",
-}
-
-
-@pytest.mark.parametrize("damage", REFUSED, ids=name)
-def test_a_header_that_can_not_be_right_says_why(tmp_path, damage):
-    path = write_slice(tmp_path / "1.dcm", slices_of(phantom())[0])
-    damage(path)
-    with pytest.raises(Unreadable, match=REFUSED[damage]):
-        read_header(path)
-
-
-def test_broken_rle_is_an_unreadable_slice(tmp_path):
-    """The RLE decoder written in Rust panics with an exception that is no Exception."""
-    path = write_slice(tmp_path / "1.dcm", slices_of(phantom(), syntax=RLELossless)[0])
-    header, content = read_header(path)
-    frame = content.index(b"\x02\x00\x00\x00\x40\x00\x00\x00", header.data_start)
-    reasons = set()
-    for second_segment in (65, 100, 300):
-        broken = content[: frame + 8] + second_segment.to_bytes(4, "little") + content[frame + 12 :]
-        with pytest.raises(Unreadable, match="can't be decoded") as caught:
-            decode(broken, header)
-        reasons.add(type(caught.value.__cause__).__name__)
-    assert "PanicException" in reasons
-
-
-def test_a_file_without_permission(tmp_path, monkeypatch):
-    """Root may read everything, so the refusal is played."""
-    path = write_slice(tmp_path / "1.dcm", slices_of(phantom())[0])
-
-    def refuse(*args):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(Unreadable, match=r"can't be opened \(Permission denied\)"):
-        read_file(path)
 
 
 def test_too_many_damaged_files(tmp_path):

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import best_constants
+from cspine.competition.rows import wide
 from cspine.competition.submission import SUBMIT_CLIP
-from cspine.competition.tables import UID_COLUMN, read_submission, wide
+from cspine.competition.tables import read_submission
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
 from cspine.evaluation.cross_validation import cross_validate

@@ -1,4 +1,4 @@
-"""The books of a batch: the index's rows, the summary, the second attempt after a crash."""
+"""What a batch tells: the index's rows, the summary, the second attempt after a crash."""
 
 from functools import partial
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_inference_reads_such_a_study_too(raw, tmp_path):
         (uid, (str(raw / "train_images" / uid), str(tmp_path / "scratch" / uid), 2.0)) for uid in (GOOD, ODD)
     ]
     outcomes = {outcome.key: outcome for outcome in run_tasks(job, items, workers=2)}
-    assert {uid: (o.error, o.starts) for uid, o in outcomes.items()} == {GOOD: (None, 1), ODD: (None, 2)}
+    assert {uid: (o.error, o.attempts) for uid, o in outcomes.items()} == {GOOD: (None, 1), ODD: (None, 2)}
     good, odd = (load_volume(tmp_path / "scratch" / uid) for uid in (GOOD, ODD))
     np.testing.assert_array_equal(odd.hu, phantom((10, 64, 64), 1))
     assert READ_AGAIN in odd.notes and READ_AGAIN not in good.notes

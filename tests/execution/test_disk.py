@@ -1,17 +1,14 @@
 """A disk that gets full: a clear end, a readable cache, and going on once there is room."""
 
-import errno
 import resource
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import stages
 from helpers.series import phantom, slices_of, write_series
 
 from cspine import storage
-from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 
 UIDS = [f"1.2.826.0.1.3680043.{number}" for number in range(701, 711)]
@@ -116,27 +113,3 @@ def test_a_full_disk_ends_the_run_and_going_on_works(raw, undisturbed, tmp_path,
         assert stages.content_of(disk.cache) == undisturbed
     finally:
         disk.end()
-
-
-def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "table.csv"
-    storage.write_text(path, "old")
-
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(storage.os, "fsync", full)
-    with pytest.raises(storage.DiskFull, match=f"{tmp_path}: can't be written .No space left .* make room"):
-        storage.write_text(path, "new")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-    assert issubclass(storage.DiskFull, InputError)
-
-
-def test_other_errors_of_the_disk_keep_their_names(tmp_path, monkeypatch):
-    def broken(_):
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(storage.os, "fsync", broken)
-    with pytest.raises(OSError, match="Input/output error"):
-        storage.write_npy(tmp_path / "a.npy", np.zeros(3))
-    assert not list(tmp_path.iterdir())

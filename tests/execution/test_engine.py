@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import series, tasks
+from helpers import series, stages, tasks
 
 from cspine.execution.engine import run_tasks
 from cspine.execution.worker import DIED, MAX_ATTEMPTS, STOPPED, Job
 
 
-def outcomes(items, workers=2, timeout_s=60.0, function=tasks.behave, again=None):
-    job = Job(function, timeout_s, again)
+def outcomes(items, workers=2, timeout_s=60.0, function=tasks.behave, fallback=None):
+    job = Job(function, timeout_s, fallback, "without the fast decoder")
     return {outcome.key: outcome for outcome in run_tasks(job, items, workers)}
 
 
@@ -24,8 +24,8 @@ def outcomes(items, workers=2, timeout_s=60.0, function=tasks.behave, again=None
 def test_each_failure_costs_its_own_task():
     items = [(number, ("double", number)) for number in range(8)]
     bad = ["raise", "refuse", "kill", "crash", "exit", "hang", "kill", "crash"]
-    for place, how in enumerate(bad):
-        items.insert(2 * place, (f"{how} {place}", (how,)))
+    for number, how in enumerate(bad):
+        items.insert(2 * number, (f"{how} {number}", (how,)))
     found = outcomes(items, timeout_s=4.0)
     assert len(found) == len(items)
     for number in range(8):
@@ -38,9 +38,9 @@ def test_each_failure_costs_its_own_task():
         "exit": "SystemExit: 3",
         "hang": "stopped after 4 s",
     }
-    for place, how in enumerate(bad):
-        outcome = found[f"{how} {place}"]
-        assert outcome.error.attemptswith(expected[how]) and outcome.value is None
+    for number, how in enumerate(bad):
+        outcome = found[f"{how} {number}"]
+        assert outcome.error.startswith(expected[how]) and outcome.value is None
 
 
 def test_nothing_to_do():
@@ -82,14 +82,6 @@ def pids_in(folder: Path, count: int) -> list[int]:
     raise AssertionError("the workers did not start")
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
-
-
 def children_of(pid: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -102,13 +94,6 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def wait_until_gone(pids: list[int], seconds: float) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return [pid for pid in pids if alive(pid)]
-
-
 @pytest.mark.slow
 def test_killing_the_parent_leaves_no_orphan(tmp_path):
     context = multiprocessing.get_context("spawn")
@@ -119,7 +104,7 @@ def test_killing_the_parent_leaves_no_orphan(tmp_path):
     assert set(workers) <= set(family)
     os.kill(parent.pid, signal.SIGKILL)
     parent.join()
-    assert wait_until_gone(family, 10) == []
+    assert stages.wait_until_gone(family, 10) == []
 
 
 @pytest.mark.slow
@@ -182,7 +167,7 @@ def test_workers_that_die_as_soon_as_they_begin_do_not_run_into_the_time_out():
 
 @pytest.mark.slow
 def test_a_second_crash_is_final():
-    found = outcomes([("a", ("crash",))], again=tasks.behave)
+    found = outcomes([("a", ("crash",))], fallback=tasks.behave)
     assert found["a"].attempts == 2 and "also without the fast decoder" in found["a"].error
 
 
@@ -192,7 +177,7 @@ def test_a_task_whose_worker_was_killed_is_begun_anew_but_not_for_ever(tmp_path)
     found = outcomes(items, function=tasks.die_after)
     assert (found["once"].value, found["once"].attempts) == ("lived", 2)
     always = found["always"]
-    assert always.error.attemptswith("worker died (signal 9, SIGKILL)") and "fewer workers" in always.error
+    assert always.error.startswith("worker died (signal 9, SIGKILL)") and "fewer workers" in always.error
     assert always.attempts == MAX_ATTEMPTS and 1.5 <= always.seconds < 30
 
 

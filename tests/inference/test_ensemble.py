@@ -85,7 +85,7 @@ def test_a_fold_of_another_split_is_refused(own_run, make, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
-def test_a_fold_in_another_ones_place_is_refused(own_run, kind):
+def test_a_fold_under_another_ones_name_is_refused(own_run, kind):
     name = RunLayout(own_run).model(kind, 1)
     shutil.copy(RunLayout(own_run).model(kind, 0), name)
     with pytest.raises(InputError, match="this is fold 0") as error:
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(own_run):
     assert str(name) in str(error.value)
 
 
-def test_a_classifier_in_a_locators_place_is_refused(own_run):
+def test_a_classifier_under_a_locators_name_is_refused(own_run):
     name = RunLayout(own_run).model(LOCATOR, 1)
     shutil.copy(RunLayout(own_run).model(CLASSIFIER, 1), name)
     with pytest.raises(InputError, match="a classifier, expected a locator"):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from cspine.inference.decoded import decode_study, load_small, load_volume
 from cspine.inference.ensemble import Ensemble
 from cspine.inference.studies import Limits, predict_studies
 from cspine.preprocessing.column import Column
@@ -75,15 +74,3 @@ def test_an_error_of_the_networks_costs_its_own_study_only(
     assert found[0].reason == "RuntimeError: out of memory" and found[0].logits is None
     assert found[1].logits is not None
     assert list((tmp_path / "decoded").iterdir()) == []
-
-
-def test_a_second_attempt_replaces_what_the_first_left(competition, studies, tmp_path):
-    decoded = tmp_path / "0"
-    decoded.mkdir()
-    (decoded / "hu.npy").write_bytes(b"half")
-    decode_study(str(competition / "test_images" / studies[0]), str(decoded), 4.0)
-    volume = load_volume(decoded)
-    assert volume.study == studies[0]
-    assert volume.hu.dtype == np.int16 and volume.hu.shape[1:] == (64, 64)
-    small, affine = load_small(decoded)
-    assert small.ndim == 3 and affine.shape == (4, 4)

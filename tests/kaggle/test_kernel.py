@@ -11,8 +11,9 @@ import pytest
 
 from cspine.competition.labels import PUBLISHED, SLUG
 from cspine.competition.metric import best_constants
+from cspine.competition.rows import wide
 from cspine.competition.submission import check
-from cspine.competition.tables import read_sample, read_submission, wide
+from cspine.competition.tables import read_sample, read_submission
 from cspine.kaggle import kernel
 from cspine.kaggle.bundle import MARKER
 

@@ -124,9 +124,8 @@ def test_other_settings_are_named_one_by_one(tmp_path):
         "fold": 2,
         "preset": {"stacks": {"slices": 9}, "spacing_mm": (0.5, 0.5, 1.0)},
     }
-    check_settings(
-        path, DESCRIPTION, {**DESCRIPTION, "preset": {**DESCRIPTION["preset"], "spacing_mm": (0.5,) * 3}}, "x"
-    )
+    as_tuple = {**DESCRIPTION, "preset": {**DESCRIPTION["preset"], "spacing_mm": (0.5,) * 3}}
+    check_settings(path, DESCRIPTION, as_tuple, "x")
     with pytest.raises(InputError) as caught:
         check_settings(path, DESCRIPTION, other, "make train")
     message = str(caught.value)
@@ -136,10 +135,9 @@ def test_other_settings_are_named_one_by_one(tmp_path):
 
 
 def test_settings_that_one_side_lacks(tmp_path):
+    more = {**DESCRIPTION, "preset": {**DESCRIPTION["preset"], "more": 1}}
     with pytest.raises(InputError, match="preset.more None instead of 1"):
-        check_settings(
-            tmp_path, DESCRIPTION, {**DESCRIPTION, "preset": {**DESCRIPTION["preset"], "more": 1}}, "x"
-        )
+        check_settings(tmp_path, DESCRIPTION, more, "x")
 
 
 def test_provenance_without_git(monkeypatch):

@@ -96,12 +96,10 @@ def test_slices_of_unknown_state_leave_all_parameters_with_a_gradient():
     """Many processes wait for each other's gradients: none may be absent because nobody drew boxes."""
     model = make()
     study, per_slice = model(*inputs(1))
-    (
-        competition_loss(study, torch.zeros(1, 8)) + slice_loss(per_slice, torch.full((1, 7, 5), torch.nan))
-    ).backward()
-    assert all(
-        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters()
-    )
+    unknown = slice_loss(per_slice, torch.full((1, 7, 5), torch.nan))
+    (competition_loss(study, torch.zeros(1, 8)) + unknown).backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
 def test_an_untrained_network_answers_about_the_rates():

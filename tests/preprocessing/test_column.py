@@ -36,7 +36,7 @@ def middle_mm(image, spacing_mm):
 
 @pytest.mark.parametrize("spacing_mm", [(0.8, 0.5, 0.4), (0.4, 0.7, 0.9)])
 @pytest.mark.parametrize("mark_mm", [(40.0, 50.0, 40.0), (100.0, 60.0, 33.0)])
-def test_a_mark_keeps_its_place(spacing_mm, mark_mm):
+def test_a_mark_stays_where_it_is(spacing_mm, mark_mm):
     volume, labels, affine = neck(spacing_mm)
     index = np.rint(np.array(mark_mm) / spacing_mm).astype(int)
     column = cut_column(mark(volume, index), labels, affine, SETTINGS)
@@ -80,9 +80,8 @@ def test_extents_are_the_vertebrae():
         assert abs(extent.centre_x_mm - (first[2] + last[2]) / 2) < 1.01
     assert np.abs(errors).max() < 1.01  # half a voxel of the label map
     heights = [extent.bottom_mm - extent.top_mm for extent in column.extents]
-    assert np.mean(heights) == pytest.approx(
-        HEIGHT_MM, abs=0.6
-    )  # outer faces: no voxel is lost at either end
+    # From outer face to outer face: no voxel is lost at either end.
+    assert np.mean(heights) == pytest.approx(HEIGHT_MM, abs=0.6)
 
 
 def test_an_oblique_scan_gives_the_same_column():
@@ -108,9 +107,8 @@ def test_a_missing_level_is_placed_between_its_neighbours():
 def test_missing_ends_are_extrapolated_and_inside_the_image():
     volume, labels, affine = neck()
     whole = cut_column(volume, labels, affine, SETTINGS)
-    column = cut_column(
-        volume, np.where(np.isin(labels, [1, 6, 7]), 0, labels).astype(np.uint8), affine, SETTINGS
-    )
+    without_ends = np.where(np.isin(labels, [1, 6, 7]), 0, labels).astype(np.uint8)
+    column = cut_column(volume, without_ends, affine, SETTINGS)
     steps = [column.extents[n + 1].top_mm - column.extents[n].top_mm for n in range(6)]
     assert np.allclose(steps, STEP_MM, atol=1.5)
     assert len(column.notes) == 3
@@ -168,9 +166,8 @@ def test_a_column_at_the_edge_of_the_scan():
     assert column.extents[0].top_mm == pytest.approx(0, abs=1.5)
     assert column.extents[1].top_mm == pytest.approx(box_mm(2)[0][0] - 18, abs=1.01)
     index = np.argwhere(column.labels == 2).min(axis=0)[0]
-    assert index * column.label_spacing_mm[0] + column.label_origin_mm[0] == pytest.approx(
-        box_mm(2)[0][0] - 18, abs=2.01
-    )
+    top_mm = index * column.label_spacing_mm[0] + column.label_origin_mm[0]
+    assert top_mm == pytest.approx(box_mm(2)[0][0] - 18, abs=2.01)
 
 
 def test_grey_values_come_through_the_fixed_window():
@@ -178,9 +175,8 @@ def test_grey_values_come_through_the_fixed_window():
     column = cut_column(volume, labels, affine, SETTINGS)
     assert column.image.dtype == np.uint8
     assert column.image.min() == 0 and column.image.max() == round((BONE_HU + 600) / 2000 * 255)
-    values = window(
-        np.array([-3000, -600, 400, 1400, 3000]), SETTINGS.window_level_hu, SETTINGS.window_width_hu
-    )
+    hu = np.array([-3000, -600, 400, 1400, 3000])
+    values = window(hu, SETTINGS.window_level_hu, SETTINGS.window_width_hu)
     assert values.tolist() == [0, 0, 128, 255, 255]
 
 

@@ -194,6 +194,14 @@ def test_masks_that_can_not_be_used(tmp_path, volume):
         read_mask(path, volume)
 
 
+def test_a_volume_of_another_format_is_refused(tmp_path, volume):
+    """nibabel reads FreeSurfer's volumes too, whose header has no sform or qform."""
+    path = tmp_path / "m.mgz"
+    nibabel.save(nibabel.MGHImage(drawn(), volume.affine), path)
+    with pytest.raises(InputError, match=r"m\.mgz: found no readable NIfTI file .*MGHImage"):
+        read_mask(path, volume)
+
+
 def test_stray_voxels_are_removed_level_by_level():
     labels = drawn()
     clean = labels.copy()
@@ -226,7 +234,7 @@ def test_pieces_found_by_blocks_are_the_pieces_voxel_by_voxel(seed):
 
 
 def fine_mask(tmp_path, labels):
-    """Labels on voxels of 1 mm, and a volume of 4 mm voxels over the same place."""
+    """Labels on voxels of 1 mm, and a volume of 4 mm voxels over the same extent."""
     affine = np.diag([-1.0, 1, 1, 1])
     fine = Volume(np.zeros(labels.shape, np.int16), affine, np.arange(len(labels)), "1.2.3")
     return write_mask(tmp_path / "m.nii", labels, affine, "LAS"), resample(fine, 4.0)
@@ -281,12 +289,12 @@ def test_coverage_says_how_much_of_each_level_there_is():
     volume = Volume(phantom(), expected_affine(), np.arange(10), "1.2.3")
     assert level_coverage(labels, volume) == found
     assert json.loads(json.dumps(found)) == found
-    for place in np.ndindex(3, 2):  # each of the six faces
+    for axis, side in np.ndindex(3, 2):  # each of the six faces
         touching = np.zeros((9, 9, 9), np.uint8)
         touching[4, 4, 4] = 1
         assert not level_coverage(touching, (1, 1, 1))["levels"]["C1"]["cut_off"]
         at = [4, 4, 4]
-        at[place[0]] = (0, 8)[place[1]]
+        at[axis] = (0, 8)[side]
         touching[tuple(at)] = 1
         assert level_coverage(touching, (1, 1, 1))["levels"]["C1"]["cut_off"]
     nothing = level_coverage(np.zeros((3, 3, 3), np.uint8), (1, 1, 1))
@@ -336,7 +344,7 @@ def test_a_piece_that_reaches_into_the_frame_of_another_stays_whole():
 
 
 def test_damaged_headers_cost_the_mask_and_nothing_else(tmp_path, volume):
-    """Random bytes in the header, which may ask for terabytes, an unknown type or no place in space."""
+    """Random bytes in the header, which may ask for terabytes, an unknown type or no position in space."""
     sound = write_mask(tmp_path / "m.nii", drawn(), volume.affine, "PIR").read_bytes()
     rng = np.random.default_rng(0)
     path, refused = tmp_path / "damaged.nii", 0

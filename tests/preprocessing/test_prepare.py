@@ -50,7 +50,7 @@ def test_good_studies_are_kept_and_bad_ones_are_listed(tmp_path):
     raw = competition(tmp_path / "raw", [GOOD, REVERSED, ABSENT, BROKEN])
     store = open_store(tmp_path)
     result = prepare(raw, store, 2.0, ExecutionSettings(workers=2))
-    assert (result.done, result.reused, result.slices) == (2, 0, 20)
+    assert (result.done, result.reused, result.total("slices_read")) == (2, 0, 20)
     assert result.failed.keys() == {ABSENT, BROKEN}
     assert "found no folder" in result.failed[ABSENT] and "5 unreadable files of 10" in result.failed[BROKEN]
     assert store.uids() == [GOOD, REVERSED]
@@ -68,17 +68,10 @@ def test_good_studies_are_kept_and_bad_ones_are_listed(tmp_path):
     assert any("stray voxel" in note for note in other_meta["notes"])
     assert other["labels"][4].sum() == 3 * 4 * 4, "8 x 9 mm at 2 mm a voxel"
 
-    index = pd.read_csv(store.folder / "index.csv", dtype=str, keep_default_na=False).set_index(
-        "StudyInstanceUID"
-    )
+    index = store.read_index().set_index("StudyInstanceUID")
     assert index["status"].tolist() == ["done", "done", "failed", "failed"]
-    assert index.loc[GOOD, ["z", "y", "x", "spacing_z_mm", "direction"]].tolist() == [
-        "10",
-        "24",
-        "20",
-        "2.0",
-        "head-to-feet",
-    ]
+    told = index.loc[GOOD, ["z", "y", "x", "spacing_z_mm", "direction"]]
+    assert told.tolist() == ["10", "24", "20", "2.0", "head-to-feet"]
     assert index.loc[ABSENT, "reason"] == result.failed[ABSENT]
 
 

@@ -50,13 +50,8 @@ def dot(z_mm, y_mm, x_mm, half_mm=(1.0, 2.0, 2.0)):
 def middle(plane):
     """Centre of mass of a crop's plane in mm from its middle: (y, x)."""
     weights = plane.astype(float)
-    size = len(plane)
-    return (
-        np.array(
-            [(axis * weights).sum() / weights.sum() - (size - 1) / 2 for axis in np.indices(plane.shape)]
-        )
-        * PIXEL_MM
-    )
+    centre = np.array([(axis * weights).sum() / weights.sum() for axis in np.indices(plane.shape)])
+    return (centre - (len(plane) - 1) / 2) * PIXEL_MM
 
 
 def brightest(stack):
@@ -90,9 +85,8 @@ def test_the_vertebra_is_in_the_middle():
 def test_a_millimetre_is_a_millimetre(offset_mm):
     """Both axes have other spacings than the crop: 15 mm to the back must be 30 pixels down."""
     z = column().extents[2].top_mm + 5
-    image, _ = vertebra_stack(
-        column(dot(z, CENTRE_MM[0] + offset_mm[0], CENTRE_MM[1] + offset_mm[1])), 2, SETTINGS
-    )
+    image_with_dot = dot(z, CENTRE_MM[0] + offset_mm[0], CENTRE_MM[1] + offset_mm[1])
+    image, _ = vertebra_stack(column(image_with_dot), 2, SETTINGS)
     assert np.abs(middle(image[4, ..., 1]) - offset_mm).max() < 0.3
 
 
@@ -164,9 +158,8 @@ def test_the_mask_tells_this_vertebra_from_the_others():
 def middle_values(labels, level, like):
     """The mask that a label map constant in z gives for one level alone."""
     only = np.where(labels == level, level, 0).astype(np.uint8)
-    return np.where(vertebra_stack(column(labels=only), level - 1, SETTINGS)[1] == 255, 1, 0).reshape(
-        like.shape
-    )
+    _, mask = vertebra_stack(column(labels=only), level - 1, SETTINGS)
+    return np.where(mask == 255, 1, 0).reshape(like.shape)
 
 
 def test_mapped_arrays_are_read_like_any_other(tmp_path):

@@ -1,4 +1,4 @@
-"""One small replica, written once for all tests of this room."""
+"""One small replica, written once for all tests of the replica."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Vertebrae have the measured sizes, and what looks like a fracture comes to whole and broken spines alike."""
+"""Vertebrae have the measured sizes, and mimics of fractures come to whole and broken spines alike."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -177,7 +177,5 @@ def test_a_fracture_outside_the_picture_is_not_claimed():
     anatomy = patient(4)
     c = around(anatomy, "C3")
     away = replace(c, grid=replace(c.grid, origin_mm=(c.grid.origin_mm[0] + 500, *c.grid.origin_mm[1:])))
-    assert paint_bone(away, 2, draw_injury("C3", 0.9, np.random.default_rng(0)), {"C3": ("limbus",)}) == (
-        [],
-        [],
-    )
+    injury = draw_injury("C3", 0.9, np.random.default_rng(0))
+    assert paint_bone(away, 2, injury, {"C3": ("limbus",)}) == ([], [])

@@ -1,4 +1,4 @@
-"""A disk that gets full: a clear end, nothing half written, and going on once there is room."""
+"""A disk that gets full: a clear end, nothing half written, and going on once there is space."""
 
 import errno
 import resource
@@ -100,18 +100,14 @@ def test_a_limit_of_file_size_ends_it_too(undisturbed, tmp_path):
     assert content(out) == undisturbed
 
 
-def test_too_little_room_is_refused_before_the_first_study(tmp_path, monkeypatch):
+def test_too_little_space_is_refused_before_the_first_study(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "free_bytes", lambda folder: 1_000_000)
     out = tmp_path / "out"
     with pytest.raises(ReplicaError, match=r"need \d+\.\d+ GB at least, 0.00 GB are free there; make room"):
         replicate(ReplicaSettings(out=out, train=3, public=0, private=0, size=0.5, workers=1))
     assert not list((out / "competition" / "train_images").iterdir())
-    assert (
-        replicate(ReplicaSettings(out=tmp_path / "l", train=3, public=0, private=0, labels_only=True))[
-            "studies"
-        ]
-        == 3
-    )
+    tables_alone = ReplicaSettings(out=tmp_path / "l", train=3, public=0, private=0, labels_only=True)
+    assert replicate(tables_alone)["studies"] == 3
 
 
 def test_the_estimate_is_near_and_never_too_high(undisturbed):

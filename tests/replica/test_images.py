@@ -93,11 +93,8 @@ def test_mask_lies_on_bone_through_the_affines(tmp_path, feet_first):
     assert (affine[2, 2] > 0) == feet_first
     stored = np.asanyarray(image.dataobj)
     ijk = np.argwhere((stored >= 1) & (stored <= 7))
-    mm = nib.affines.apply_affine(image.affine, ijk) * [
-        -1,
-        -1,
-        1,
-    ]  # NIfTI's right and front to DICOM's left and back
+    # NIfTI's right and front to DICOM's left and back
+    mm = nib.affines.apply_affine(image.affine, ijk) * [-1, -1, 1]
     xyz = np.rint(nib.affines.apply_affine(np.linalg.inv(affine), mm)).astype(int)
     values = hu[xyz[:, 2], xyz[:, 1], xyz[:, 0]]
     assert values.mean() > 350

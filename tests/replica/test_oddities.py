@@ -158,14 +158,10 @@ def test_truth_lists_them(tmp_path, monkeypatch):
         ReplicaSettings(out=out, train=8, public=0, private=0, size=0.125, seed=5, workers=1, box_share=1.0)
     )
     odd = pd.read_csv(out / "truth" / "oddities.csv", dtype=str).set_index("oddity")
-    assert list(odd.columns) == ["StudyInstanceUID", "detail"] and set(odd.index) == {
-        "no_neck",
-        "starts_at_2",
-    }
-    assert (
-        "not in view: " in odd.loc["no_neck", "detail"]
-        and "from number 2 on" in odd.loc["starts_at_2", "detail"]
-    )
+    assert list(odd.columns) == ["StudyInstanceUID", "detail"]
+    assert set(odd.index) == {"no_neck", "starts_at_2"}
+    assert "not in view: " in odd.loc["no_neck", "detail"]
+    assert "from number 2 on" in odd.loc["starts_at_2", "detail"]
     uid = odd.loc["no_neck", "StudyInstanceUID"]
     boxes = pd.read_csv(out / "competition" / "train_bounding_boxes.csv", dtype=str)
     assert uid not in set(boxes["StudyInstanceUID"])

@@ -32,7 +32,7 @@ def person(seed: int, **flesh) -> Anatomy:
 
 
 def wide_grid(anatomy: Anatomy, seed: int) -> Grid:
-    """A grid from the skull's base to the chest on which the whole neck, and the couch, have room."""
+    """A grid from the skull's base to the chest that holds the whole neck and the couch."""
     top = float(anatomy.poses[0].centre[0])
     return Grid((112, 182, 152), (2.0, 1.6, 1.6), (top + 40.0, -138.0, -121.0))
 
@@ -53,7 +53,7 @@ def slice_of(grid: Grid, z_mm: float) -> int:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_air_runs_from_the_pharynx_to_the_trachea(seed):
     anatomy, grid, hu = scene(seed)
-    # below the mouth, so that the nostrils don't join it to the room
+    # below the mouth, so that the nostrils don't join it to the air outside
     first, last = (slice_of(grid, anatomy.poses[i].centre[0]) for i in (1, 7))
     neck, _ = ndimage.label(hu[first : last + 1] < -500)
     lying_outside = np.unique(np.concatenate([neck[:, [0, -1], :].ravel(), neck[:, :, [0, -1]].ravel()]))
@@ -145,12 +145,8 @@ def test_couch_lies_below_the_patient(seed):
     back = skin.lattice.axis(1)[np.flatnonzero((skin.d < 0).any(axis=(0, 2)))[-1]]
     for layer in couch[:2]:
         middle = int(np.argmin(np.abs(layer.lattice.axis(2))))
-        top = layer.lattice.axis(1)[
-            np.flatnonzero(
-                layer.d[:, :, middle] < 0,
-            )[0]
-            % layer.d.shape[1]
-        ]
+        first = np.flatnonzero(layer.d[:, :, middle] < 0)[0]
+        top = layer.lattice.axis(1)[first % layer.d.shape[1]]
         assert top > back - 2 * body.k
     heads = make_layers(grid, person(seed, holder=True))
     assert len(heads) > len(layers)

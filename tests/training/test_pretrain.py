@@ -46,7 +46,7 @@ def test_half_of_the_vertebrae_are_fractured_and_the_others_change_with_the_epoc
     vertebrae = VertebraDataset(studies)
     broken = int(sum(labels[:7].sum() for labels in studies.truth))
     assert len(vertebrae) == 2 * broken > 0
-    shown = [vertebrae[-1, 0, place]["slices"].numpy() for place in range(len(vertebrae))]
+    shown = [vertebrae[-1, 0, index]["slices"].numpy() for index in range(len(vertebrae))]
     assert all(slices.max() == 1 for slices in shown[:broken])
     assert all(slices.max() == 0 for slices in shown[broken:])
     first, again, later = (vertebrae[epoch, 0, len(vertebrae) - 1]["images"] for epoch in (0, 0, 1))

@@ -3,18 +3,32 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cspine import cli, storage
-from cspine.competition import tables
+from cspine.competition import checks, tables
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.tables import UID_COLUMN
 from cspine.settings.layout import CacheLayout
 
 
 def describe_folder(raw: Path, cache: Path) -> None:
-    """Count what lies in a competition folder, print it, and write it into the cache."""
+    """Count what lies in a competition folder, print it, and write it into the cache.
+
+    Parameters
+    ----------
+    raw : Path
+        The competition folder.
+    cache : Path
+        The cache, which gets describe.json.
+
+    Raises
+    ------
+    InputError
+        As `describe`.
+    """
     found, target = describe(raw), CacheLayout(cache).description
     print(format_description(found))
     storage.write_json(target, found)
@@ -22,12 +36,24 @@ def describe_folder(raw: Path, cache: Path) -> None:
     cli.log_stage("describe", read=raw, wrote=target, studies=images["studies"], slices=images["slices"])
 
 
-def describe(raw: Path | str) -> dict:
+def describe(raw: Path | str) -> dict[str, Any]:
     """Count studies, slices, positives, boxes and masks of a competition folder.
 
-    Returns: a JSON-able dictionary with "train", "images", "boxes", "masks", "test" and "missing", a list of
-    sentences, one for every kind of thing that should be there and is not, or should not and is.
-    Raises: InputError for a missing folder, and for tables that can't be used.
+    Parameters
+    ----------
+    raw : Path or str
+        The competition folder.
+
+    Returns
+    -------
+    dict
+        "train", "images", "boxes", "masks", "test" and "missing", ready for JSON. "missing" is a list of
+        sentences, one for every kind of thing that should be there and is not, or should not and is.
+
+    Raises
+    ------
+    InputError
+        For a missing folder, and for tables that can't be used.
     """
     raw = tables.check_competition_folder(raw)
     missing: list[str] = []
@@ -49,7 +75,17 @@ def describe(raw: Path | str) -> dict:
 def count_slices(folder: Path | str) -> tuple[dict[str, int], int]:
     """Count the .dcm files of every study folder.
 
-    Returns: study to its number of .dcm files, sorted by study; and how many other entries were found.
+    Parameters
+    ----------
+    folder : Path or str
+        A folder with one folder a study.
+
+    Returns
+    -------
+    slices : dict of str to int
+        Study to its number of .dcm files, sorted by study.
+    others : int
+        How many other entries were found.
     """
     slices, others = {}, 0
     with os.scandir(folder) as studies:
@@ -64,8 +100,19 @@ def count_slices(folder: Path | str) -> tuple[dict[str, int], int]:
     return dict(sorted(slices.items())), others
 
 
-def format_description(found: dict) -> str:
-    """Lay `describe`'s counts out as a short table, what is missing below it."""
+def format_description(found: dict[str, Any]) -> str:
+    """Lay `describe`'s counts out as a short table, what is missing below it.
+
+    Parameters
+    ----------
+    found : dict
+        The counts, as from `describe`.
+
+    Returns
+    -------
+    str
+        The table, several lines.
+    """
     train, images, boxes, masks, test = (found[key] for key in ("train", "images", "boxes", "masks", "test"))
     spread = " / ".join(f"{images[key]:.0f}" for key in ("slices_min", "slices_median", "slices_max"))
     rows = {
@@ -84,9 +131,9 @@ def format_description(found: dict) -> str:
     return "\n".join(lines + [f"  {sentence}" for sentence in found["missing"]])
 
 
-def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict:
+def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict[str, Any]:
     slices, others = _count_or_miss(folder, missing)
-    # without the folder one sentence is enough
+    # a missing folder is noted as such already; naming each of its studies would only repeat it
     if slices or folder.is_dir():
         _note(missing, "labelled studies without a folder in train_images", _without(uids, slices))
         _note(missing, "study folders without a label", _without(slices, uids))
@@ -104,7 +151,7 @@ def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict:
     }
 
 
-def _describe_boxes(raw: Path, uids: list[str], positive: set[str], missing: list[str]) -> dict:
+def _describe_boxes(raw: Path, uids: list[str], positive: set[str], missing: list[str]) -> dict[str, int]:
     if not (raw / "train_bounding_boxes.csv").is_file():
         missing.append("train_bounding_boxes.csv is missing; training then has no boxes to learn from")
         return {"boxes": 0, "studies": 0}
@@ -119,7 +166,7 @@ def _describe_boxes(raw: Path, uids: list[str], positive: set[str], missing: lis
     return {"boxes": len(boxes), "studies": len(studies)}
 
 
-def _describe_masks(folder: Path, uids: list[str], missing: list[str]) -> dict:
+def _describe_masks(folder: Path, uids: list[str], missing: list[str]) -> dict[str, Any]:
     if not folder.is_dir():
         missing.append("segmentations is missing; training the locator needs its masks")
         return {"masks": 0, "studies": []}
@@ -128,7 +175,7 @@ def _describe_masks(folder: Path, uids: list[str], missing: list[str]) -> dict:
     return {"masks": len(masks), "studies": masks}
 
 
-def _describe_test(raw: Path, missing: list[str]) -> dict:
+def _describe_test(raw: Path, missing: list[str]) -> dict[str, int]:
     slices, _ = _count_or_miss(raw / "test_images", missing)
     names = [name for name in ("test.csv", "sample_submission.csv") if not (raw / name).is_file()]
     missing += [f"{name} is missing; a submission needs it" for name in names]
@@ -147,7 +194,7 @@ def _describe_test(raw: Path, missing: list[str]) -> dict:
 def _count_or_miss(folder: Path, missing: list[str]) -> tuple[dict[str, int], int]:
     if folder.is_dir():
         return count_slices(folder)
-    missing.append(f"{folder.name} is missing; get it with `{tables.DOWNLOAD}`, or use `make replica`")
+    missing.append(f"{folder.name} is missing; get it with `{checks.DOWNLOAD}`, or use `make replica`")
     return {}, 0
 
 

@@ -17,8 +17,15 @@ WEIGHTS.setflags(write=False)
 def weights_of(truth: np.ndarray) -> np.ndarray:
     """Give the metric's weight of every row.
 
-    Parameters: truth (n, 8), 0 or 1, columns as PREDICTION_TYPES.
-    Returns: (n, 8) float64.
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1, columns as PREDICTION_TYPES.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 8)
+        The weights.
     """
     return np.where(np.asarray(truth) > 0.5, WEIGHTS[1], WEIGHTS[0])
 
@@ -31,7 +38,13 @@ class Counts:
     positives: tuple[int, ...]
 
     def rates(self) -> np.ndarray:
-        """Share of positive studies a column, (8,) float64, columns as PREDICTION_TYPES."""
+        """Give the share of positive studies of each column.
+
+        Returns
+        -------
+        ndarray of float64, shape (8,)
+            The shares, columns as PREDICTION_TYPES.
+        """
         return np.array(self.positives) / self.studies
 
 

@@ -14,8 +14,25 @@ CLIP = 1e-15
 def global_loss(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Score as the leaderboard does: sum(w * bce) / sum(w) over all rows of all studies.
 
-    Parameters: truth (n, 8), 0 or 1; prediction (n, 8), probabilities.
-    Raises: ValueError for other shapes or values.
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1.
+    prediction : ndarray, shape (n, 8)
+        Probabilities.
+
+    Returns
+    -------
+    float
+        The loss.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
+
+    Notes
+    -----
     Source: the one public score of constants tells this form from the others (0.5677; here 0.5678).
     """
     loss, weight = _terms(truth, prediction)
@@ -26,13 +43,47 @@ def row_loss(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Mean over the studies of each study's weighted mean (MLE-bench's form, several winners' CV).
 
     A study without a fracture counts here as much as one with, whose rows weigh double in the global form.
-    Parameters and errors as in `global_loss`.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1.
+    prediction : ndarray, shape (n, 8)
+        Probabilities.
+
+    Returns
+    -------
+    float
+        The loss.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
     """
     return float(study_losses(truth, prediction).mean())
 
 
 def study_losses(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Weighted mean within each study: (n,) float64. Parameters and errors as in `global_loss`."""
+    """Weighted mean within each study.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1.
+    prediction : ndarray, shape (n, 8)
+        Probabilities.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The loss of each study.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
+    """
     loss, weight = _terms(truth, prediction)
     return loss.sum(axis=1) / weight.sum(axis=1)
 
@@ -40,15 +91,45 @@ def study_losses(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def column_loss(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Weighted mean within each column, then (C1 + ... + C7 + 7 * patient_overall) / 14.
 
-    Parameters and errors as in `global_loss`.
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1.
+    prediction : ndarray, shape (n, 8)
+        Probabilities.
+
+    Returns
+    -------
+    float
+        The loss.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
     """
     return float(np.average(level_losses(truth, prediction), weights=WEIGHTS[0]))
 
 
 def level_losses(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Weighted mean within each column: (8,) float64, C1..C7 then patient_overall.
+    """Weighted mean within each column.
 
-    Parameters and errors as in `global_loss`.
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1.
+    prediction : ndarray, shape (n, 8)
+        Probabilities.
+
+    Returns
+    -------
+    ndarray of float64, shape (8,)
+        The loss of each column, C1..C7 then patient_overall.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
     """
     loss, weight = _terms(truth, prediction)
     return loss.sum(axis=0) / weight.sum(axis=0)
@@ -61,7 +142,16 @@ def best_constants(rates: np.ndarray) -> np.ndarray:
     """Turn rates (or calibrated probabilities) q into what is best submitted, 2q / (1 + q).
 
     A positive row weighs twice a negative one, so 2q log(c) + (1 - q) log(1 - c) is what c maximises.
-    Parameters: rates, any shape, in [0, 1]. Returns: same shape, float64.
+
+    Parameters
+    ----------
+    rates : ndarray, any shape
+        Rates in [0, 1].
+
+    Returns
+    -------
+    ndarray of float64, same shape
+        The values to submit.
     """
     rates = np.asarray(rates, dtype=np.float64)
     ratio = WEIGHTS[1, 0] / WEIGHTS[0, 0]
@@ -72,8 +162,23 @@ def global_loss_of_constants(counts: Counts, constants: np.ndarray) -> float:
     """Global form of eight constants on a set of which only the counts per column are known.
 
     The row form can't be had this way: it needs to know which positives share a study.
-    Parameters: constants (8,), probabilities.
-    Raises: ValueError for other shapes or values.
+
+    Parameters
+    ----------
+    counts : Counts
+        The studies and positives of the set.
+    constants : ndarray, shape (8,)
+        Probabilities.
+
+    Returns
+    -------
+    float
+        The loss.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
     """
     constants = np.asarray(constants, dtype=np.float64)
     _check_probabilities(constants, (8,))

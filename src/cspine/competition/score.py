@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cspine import cli, storage
-from cspine.competition import scoring, submission, tables
+from cspine.competition import checks, rows, scoring, submission, tables
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.errors import InputError
 from cspine.settings.layout import RunLayout
@@ -15,23 +15,35 @@ from cspine.settings.layout import RunLayout
 
 @dataclass(frozen=True)
 class Scored:
-    """What is scored.
-
-    raw: the competition folder. run: its oof.csv is scored, None for none. answers: a submission.csv, with
-    solution, whose truth is known; both or none.
-    """
+    """What is scored."""
 
     raw: Path
+    """The competition folder."""
     run: Path | None
+    """The run whose oof.csv is scored, None for none."""
     answers: Path | None
+    """A submission.csv; it needs `solution`."""
     solution: Path | None
+    """The truth of that submission; both or none."""
 
 
 def score(scored: Scored, out: Path | None = None, minimum_gain_percent: float | None = None) -> None:
     """Gather the sets of studies, print their tables, write them as JSON.
 
-    out: where, by default scores.json in the run's folder, or beside the submission. Raises InputError if there
-    is nothing to score, if a table can't be used, and if the last set gains less than the minimum.
+    Parameters
+    ----------
+    scored : Scored
+        What is scored, and against which truth.
+    out : Path, optional
+        The file to write; by default scores.json in the run's folder, or beside the submission.
+    minimum_gain_percent : float, optional
+        By how much the last set has to beat the constants.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to score or only half of a pair, if a table can't be used, and if the last set
+        gains less than the minimum.
     """
     pair = scored.answers is not None and scored.solution is not None
     if (scored.answers is None) != (scored.solution is None) or not (scored.run or pair):
@@ -60,12 +72,29 @@ def score(scored: Scored, out: Path | None = None, minimum_gain_percent: float |
 
 
 def out_of_fold(path: Path, train: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and prediction, both (n, 8), of the studies in oof.csv, which may be fewer than train.csv's.
+    """Give truth and prediction of the studies in oof.csv, which may be fewer than train.csv's.
 
-    Raises: InputError for a table that can't be used and for studies that train.csv does not name.
+    Parameters
+    ----------
+    path : Path
+        A run's oof.csv.
+    train : DataFrame
+        All labelled studies, as from `tables.read_train`.
+
+    Returns
+    -------
+    truth : ndarray of int64, shape (n, 8)
+        Labels, columns as PREDICTION_TYPES.
+    prediction : ndarray of float64, shape (n, 8)
+        Values of the same studies.
+
+    Raises
+    ------
+    InputError
+        For a table that can't be used, and for studies that train.csv does not name.
     """
-    uids, prediction = tables.wide(tables.read_submission(path, advice="`make train` makes it"), what=path)
-    truth = train.set_index(tables.UID_COLUMN)[list(PREDICTION_TYPES)]
+    uids, prediction = rows.wide(tables.read_submission(path, advice="`make train` makes it"), what=path)
+    truth = train.set_index(checks.UID_COLUMN)[list(PREDICTION_TYPES)]
     unknown = [uid for uid in uids if uid not in truth.index]
     if unknown:
         found = f"study {unknown[0]} ({len(unknown)} such studies)"
@@ -78,9 +107,25 @@ def out_of_fold(path: Path, train: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
 
 
 def public_and_private(path: Path, solution_path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Truth and prediction, both (n, 8), of a submission's public and private studies, by the set's name.
+    """Give truth and prediction of a submission's public and private studies.
 
-    Raises: InputError for tables that can't be used, and row ids other than the solution's.
+    Parameters
+    ----------
+    path : Path
+        The submission.csv.
+    solution_path : Path
+        The solution.csv with the truth.
+
+    Returns
+    -------
+    dict
+        "public" and "private" to truth and prediction, both float64 of shape (n, 8). A set without rows is
+        left out.
+
+    Raises
+    ------
+    InputError
+        For tables that can't be used, and for row ids other than the solution's.
     """
     solution, answer = tables.read_solution(solution_path), tables.read_submission(path)
     submission.check(answer, solution, what=path)
@@ -90,14 +135,29 @@ def public_and_private(path: Path, solution_path: Path) -> dict[str, tuple[np.nd
         part = solution[solution["Usage"] == usage]
         if len(part):
             prediction = part.assign(fractured=values.loc[part["row_id"]].to_numpy())
-            groups[usage.lower()] = (tables.wide(part)[1], tables.wide(prediction)[1])
+            groups[usage.lower()] = (rows.wide(part)[1], rows.wide(prediction)[1])
     return groups
 
 
 def require_gain(table: pd.DataFrame, minimum_percent: float) -> str:
     """Say by how much the last set beats the constants in the global form.
 
-    Raises: InputError if that is less than the minimum.
+    Parameters
+    ----------
+    table : DataFrame
+        Scores, as from `scoring.score_table`.
+    minimum_percent : float
+        The least gain.
+
+    Returns
+    -------
+    str
+        A sentence with the gain.
+
+    Raises
+    ------
+    InputError
+        If the gain is less than the minimum.
     """
     last = table[table["score"] == "global"].iloc[-1]
     if not last["gain_percent"] >= minimum_percent:

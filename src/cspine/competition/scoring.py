@@ -12,14 +12,35 @@ from cspine.competition.submission import SUBMIT_CLIP
 
 
 def title_of(form: str) -> str:
-    """What a form of the metric is called above its table: its name, and the first sentence about it."""
-    return f"{form} form: {inspect.getdoc(FORMS[form]).splitlines()[0].rstrip('.')}"
+    """Tell what a form of the metric is called above its table: its name, and the first sentence about it.
+
+    Parameters
+    ----------
+    form : str
+        A key of `metric.FORMS`.
+
+    Returns
+    -------
+    str
+        The title.
+    """
+    text = inspect.getdoc(FORMS[form])
+    assert text is not None, f"{form}: its docstring is the title"
+    return f"{form} form: {text.splitlines()[0].rstrip('.')}"
 
 
 def training_constants(train: pd.DataFrame) -> np.ndarray:
     """Give the eight constants that score best on the training rates, within what may be submitted.
 
-    Parameters: train as from `tables.read_train`. Returns: (8,) float64 in [SUBMIT_CLIP, 1 - SUBMIT_CLIP].
+    Parameters
+    ----------
+    train : DataFrame
+        All labelled studies, as from `tables.read_train`.
+
+    Returns
+    -------
+    ndarray of float64, shape (8,)
+        The constants, in [SUBMIT_CLIP, 1 - SUBMIT_CLIP].
     """
     rates = train[list(PREDICTION_TYPES)].to_numpy(np.float64).mean(axis=0)
     return np.clip(best_constants(rates), SUBMIT_CLIP, 1 - SUBMIT_CLIP)
@@ -28,11 +49,23 @@ def training_constants(train: pd.DataFrame) -> np.ndarray:
 def score_table(groups: Mapping[str, tuple[np.ndarray, np.ndarray]], constants: np.ndarray) -> pd.DataFrame:
     """Score predictions and constants on every set of studies.
 
-    Parameters: groups, name ("out of fold", "public", "private") to truth and prediction, both (n, 8);
-    constants (8,), usually from the training rates.
-    Returns: columns score ("global", "row", "column", then C1..C7 and patient_overall), set, studies, model,
-    constants, gain_percent = 100 * (1 - model / constants); the order is that of the printed tables.
-    Raises: ValueError for arrays that the metric refuses.
+    Parameters
+    ----------
+    groups : mapping of str to (ndarray, ndarray)
+        A set's name ("out of fold", "public", "private") to its truth and prediction, both of shape (n, 8).
+    constants : ndarray, shape (8,)
+        What the predictions have to beat, usually from the training rates.
+
+    Returns
+    -------
+    DataFrame
+        Columns score ("global", "row", "column", then C1..C7 and patient_overall), set, studies, model,
+        constants, gain_percent = 100 * (1 - model / constants); the order is that of the printed tables.
+
+    Raises
+    ------
+    ValueError
+        For arrays that the metric refuses.
     """
     rows = []
     for name, (truth, prediction) in groups.items():
@@ -50,7 +83,18 @@ def score_table(groups: Mapping[str, tuple[np.ndarray, np.ndarray]], constants: 
 
 
 def to_dict(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Give a score table as nested dictionaries: [score][set] -> studies, model, constants, gain_percent."""
+    """Give a score table as nested dictionaries.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Scores, as from `score_table`.
+
+    Returns
+    -------
+    dict
+        [score][set] to studies, model, constants, gain_percent.
+    """
     result: dict = {}
     for row in table.to_dict("records"):
         result.setdefault(row.pop("score"), {})[row.pop("set")] = row
@@ -58,7 +102,18 @@ def to_dict(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def from_dict(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> pd.DataFrame:
-    """Give back the score table that `to_dict` took apart (scores.json)."""
+    """Give back the score table that `to_dict` took apart.
+
+    Parameters
+    ----------
+    scores : mapping
+        The nested dictionaries, as in scores.json.
+
+    Returns
+    -------
+    DataFrame
+        The table, columns as from `score_table`.
+    """
     rows = [
         {"score": score, "set": name, **figures}
         for score, sets in scores.items()
@@ -68,7 +123,18 @@ def from_dict(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> pd.Dat
 
 
 def format_tables(table: pd.DataFrame) -> str:
-    """Lay a score table out as plain text: the three forms, then the levels with model and constants."""
+    """Lay a score table out as plain text: the three forms, then the levels with model and constants.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Scores, as from `score_table`.
+
+    Returns
+    -------
+    str
+        The tables, with an empty line between them.
+    """
     width = max(len(name) for name in table["set"])
     blocks = []
     for form in FORMS:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from cspine import cli, storage
-from cspine.competition import tables
+from cspine.competition import checks, tables
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.tables import UID_COLUMN
 from cspine.errors import InputError
 from cspine.settings.layout import CacheLayout
 
@@ -16,7 +16,21 @@ from cspine.settings.layout import CacheLayout
 def split_studies(raw: Path, cache: Path, n_folds: int, seed: int) -> None:
     """Read train.csv, make the folds, print their counts, write them once.
 
-    Raises InputError if the cache holds another split.
+    Parameters
+    ----------
+    raw : Path
+        The competition folder.
+    cache : Path
+        The cache, which gets folds.csv.
+    n_folds : int
+        How many folds.
+    seed : int
+        The seed that breaks ties.
+
+    Raises
+    ------
+    InputError
+        If the cache holds another split, if train.csv can't be used, and as `make_folds`.
     """
     train, path = tables.read_train(raw), CacheLayout(cache).folds
     folds = make_folds(train, n_folds, seed)
@@ -33,11 +47,30 @@ def make_folds(train: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     Iterative stratification: label by label, the one with the fewest positives left first, each study goes
     to the fold that lacks most of all its labels; studies without a fracture fill up the folds at the end.
     In the competition a study is a patient, so no patient is on both sides.
-    Parameters: train as from `tables.read_train`.
-    Returns: int64 folds 0..n_folds-1 named "fold", indexed by StudyInstanceUID, in train's order.
-    Raises: InputError for fewer than two folds, and more folds than studies.
-    Source: Sechidis et al., On the Stratification of Multi-Label Data, ECML PKDD 2011; there, only
-    the label at hand chooses the fold.
+
+    Parameters
+    ----------
+    train : DataFrame
+        All labelled studies, as from `tables.read_train`.
+    n_folds : int
+        How many folds.
+    seed : int
+        The seed that breaks ties.
+
+    Returns
+    -------
+    Series of int64
+        Folds 0..n_folds-1 named "fold", indexed by StudyInstanceUID, in train's order.
+
+    Raises
+    ------
+    InputError
+        For fewer than two folds, and more folds than studies.
+
+    Notes
+    -----
+    After Sechidis et al., On the Stratification of Multi-Label Data, ECML PKDD 2011; there, only the label at
+    hand chooses the fold.
     """
     ordered = train.sort_values(UID_COLUMN)
     if not 2 <= n_folds <= len(ordered):
@@ -54,7 +87,20 @@ def make_folds(train: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
 
 
 def count_positives(folds: pd.Series, train: pd.DataFrame) -> pd.DataFrame:
-    """Count studies and positives of every fold: index fold, columns studies and PREDICTION_TYPES, int64."""
+    """Count studies and positives of every fold.
+
+    Parameters
+    ----------
+    folds : Series of int
+        Fold of every study, indexed by StudyInstanceUID.
+    train : DataFrame
+        All labelled studies, as from `tables.read_train`.
+
+    Returns
+    -------
+    DataFrame of int64
+        Index fold, columns studies and PREDICTION_TYPES.
+    """
     fold = train[UID_COLUMN].map(folds).rename("fold")
     counts = train[list(PREDICTION_TYPES)].groupby(fold).sum()
     counts.insert(0, "studies", fold.value_counts())
@@ -66,7 +112,23 @@ def write_folds(path: Path | str, folds: pd.Series) -> bool:
 
     The same split again leaves the file as it is; a different one is refused, because models already trained
     on the old folds would be scored on studies they saw.
-    Raises: InputError for a file with another split.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    folds : Series of int64
+        The split, as from `make_folds`.
+
+    Returns
+    -------
+    bool
+        Whether the file is new.
+
+    Raises
+    ------
+    InputError
+        For a file with another split.
     """
     path = Path(path)
     if path.exists():
@@ -84,15 +146,28 @@ def write_folds(path: Path | str, folds: pd.Series) -> bool:
 
 
 def read_folds(path: Path | str) -> pd.Series:
-    """Read folds.csv: int64 folds named "fold", indexed by StudyInstanceUID, as `make_folds` gives them.
+    """Read folds.csv.
 
-    Raises: InputError for a missing file, other columns, double or unfit UIDs, and folds other than 0, 1, ...
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+
+    Returns
+    -------
+    Series of int64
+        Folds named "fold", indexed by StudyInstanceUID, as `make_folds` gives them.
+
+    Raises
+    ------
+    InputError
+        For a missing file, other columns, double or unfit UIDs, and folds other than 0, 1, ...
     """
     path = Path(path)
-    frame = tables.read_text(path, (UID_COLUMN, "fold"), advice="`make split` makes it")
-    tables.check_study_uids(frame[UID_COLUMN], path)
-    tables.check_unique(frame[UID_COLUMN], path)
-    folds = tables.numbers(frame, "fold", path, UID_COLUMN, allowed=tuple(range(len(frame))))
+    frame = checks.read_text(path, (UID_COLUMN, "fold"), advice="`make split` makes it")
+    checks.check_study_uids(frame[UID_COLUMN], path)
+    checks.check_unique(frame[UID_COLUMN], path)
+    folds = checks.numbers(frame, "fold", path, UID_COLUMN, allowed=tuple(range(len(frame))))
     return pd.Series(folds.to_numpy(np.int64), index=pd.Index(frame[UID_COLUMN]), name="fold")
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from cspine import storage
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.tables import UID_COLUMN, split_row_ids
+from cspine.competition.rows import split_row_ids
 from cspine.errors import InputError
 
 # No submitted value is nearer to 0 or 1 than this: one wrong certainty then costs 6.9 times its weight, not
@@ -17,9 +18,19 @@ SUBMIT_CLIP = 1e-3
 
 
 def probability_of(values: np.ndarray) -> np.ndarray:
-    """The probabilities p that submitted values 2p / (1 + p) stand for, the inverse of `metric.best_constants`.
+    """Give the probabilities p that submitted values 2p / (1 + p) stand for.
 
-    Parameters: values, any shape, in [0, 1]. Returns: same shape, float64.
+    This is the inverse of `metric.best_constants`.
+
+    Parameters
+    ----------
+    values : ndarray, any shape
+        Submitted values in [0, 1].
+
+    Returns
+    -------
+    ndarray of float64, same shape
+        The probabilities.
     """
     values = np.asarray(values, dtype=np.float64)
     return values / (2 - values)
@@ -30,12 +41,28 @@ def assemble(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Fill the sample's rows with predictions, and with constants where there are none.
 
-    Parameters: sample (row_id, fractured) as read by `tables.read_sample`; predictions, UID to (8,) values to
-    submit, columns as PREDICTION_TYPES; constants (8,) for studies without, or with NaN or values outside
-    [0, 1]. Predictions for studies that the sample does not name are left out.
-    Returns: rows `row_id, fractured` in the sample's order, clipped to [SUBMIT_CLIP, 1 - SUBMIT_CLIP]; and the
-    UIDs of the studies that fell back to the constants, in order: the caller has to show them.
-    Raises: ValueError for predictions or constants of another shape.
+    Predictions for studies that the sample does not name are left out.
+
+    Parameters
+    ----------
+    sample : DataFrame
+        The rows to fill (row_id, fractured), as read by `tables.read_sample`.
+    predictions : mapping of str to ndarray of shape (8,)
+        StudyInstanceUID to the values to submit, columns as PREDICTION_TYPES.
+    constants : ndarray, shape (8,)
+        Values for studies without predictions, or with NaN or values outside [0, 1].
+
+    Returns
+    -------
+    frame : DataFrame
+        Rows `row_id, fractured` in the sample's order, clipped to [SUBMIT_CLIP, 1 - SUBMIT_CLIP].
+    fell_back : list of str
+        The UIDs of the studies that fell back to the constants, in order: the caller has to show them.
+
+    Raises
+    ------
+    ValueError
+        For predictions or constants of another shape.
     """
     parts = split_row_ids(sample["row_id"])
     rows_of, fell_back = {}, []
@@ -54,9 +81,23 @@ def assemble(
 
 
 def check(frame: pd.DataFrame, sample: pd.DataFrame, what: Path | str = "submission") -> None:
-    """Raise InputError unless `frame` answers exactly the sample's rows with probabilities (in any order).
+    """Refuse a submission that does not answer exactly the sample's rows with probabilities.
 
-    Parameters: sample, any table with the wanted row_id; what, the file's name for the message.
+    The order of the rows does not matter.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The submission: row_id, fractured.
+    sample : DataFrame
+        Any table with the wanted row_id.
+    what : Path or str
+        The file's name for the message.
+
+    Raises
+    ------
+    InputError
+        For other columns, row ids that are double, missing or not asked for, NaN, and values outside [0, 1].
     """
     if list(frame.columns) != ["row_id", "fractured"]:
         raise InputError(
@@ -81,6 +122,21 @@ def check(frame: pd.DataFrame, sample: pd.DataFrame, what: Path | str = "submiss
 
 
 def write_submission(path: Path | str, frame: pd.DataFrame, sample: pd.DataFrame) -> None:
-    """Check a submission against its sample, then write it atomically. Raises: InputError as `check`."""
+    """Check a submission against its sample, then write it atomically.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file to write.
+    frame : DataFrame
+        The submission: row_id, fractured.
+    sample : DataFrame
+        Any table with the wanted row_id.
+
+    Raises
+    ------
+    InputError
+        As `check`.
+    """
     check(frame, sample, what=path)
     storage.write_csv(path, frame)

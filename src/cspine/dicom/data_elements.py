@@ -11,6 +11,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from struct import Struct
+from typing import Any
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
@@ -45,7 +46,7 @@ KEYWORDS = (
     "RescaleIntercept",
     "RescaleSlope",
 )
-TAG_OF = {keyword: tag_for_keyword(keyword) for keyword in KEYWORDS}
+TAG_OF = {keyword: tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None}
 WANTED = frozenset(TAG_OF.values())
 MEDIA_CLASS, SYNTAX = 0x00020002, 0x00020010
 PIXEL_DATA = 0x7FE00010
@@ -88,8 +89,24 @@ class DataElements:
 def read_data_elements(content: bytes) -> DataElements:
     """Take a file apart up to its pixels.
 
-    content: the whole file. Raises NotDicom, ValueError for a deflated file that inflates to too much, and
-    whatever pydicom raises for a damaged file.
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+
+    Returns
+    -------
+    DataElements
+        The elements wanted, and where the pixels lie.
+
+    Raises
+    ------
+    NotDicom
+        If the bytes are no DICOM file.
+    ValueError
+        If a deflated file inflates to too much, ends early, or follows damaged file meta information.
+    Exception
+        Whatever pydicom raises for a damaged file.
     """
     if content[128:132] != b"DICM":
         if BARE_START.match(content):
@@ -183,15 +200,33 @@ def _inflate(content: bytes) -> bytes:
 
 
 def by_pydicom(content: bytes, bare: bool = False) -> DataElements:
-    """The same as `read_data_elements` for any file, as pydicom sees it; raises what pydicom raises."""
+    """Take any file apart up to its pixels as pydicom sees it.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    bare : bool
+        Whether the file has neither preamble nor file meta information (PS3.10 7.1).
+
+    Returns
+    -------
+    DataElements
+        The same as `read_data_elements` gives.
+
+    Raises
+    ------
+    Exception
+        Whatever pydicom raises for a damaged file.
+    """
     stream = io.BytesIO(content)
     data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=bare)
-    meta = data.file_meta if hasattr(data, "file_meta") else {}
+    meta: Any = getattr(data, "file_meta", {})
     syntax, start = str(meta.get("TransferSyntaxUID", "")), stream.tell()
     implicit, little = data.original_encoding
     if not syntax and bare:
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    values = {}
+    values: dict[int, bytes] = {}
     for tag in WANTED:
         element = data.get_item(tag)
         if element is not None and isinstance(element.value, bytes) and element.value:
@@ -201,8 +236,8 @@ def by_pydicom(content: bytes, bare: bool = False) -> DataElements:
         pixels = little or content[start : start + 4] == b"\x7f\xe0\x00\x10"
         return DataElements(values, sop_class, syntax, bare, content, 0 if pixels else -1, 0, not little)
     head = 8 if implicit else 12
-    element = content[start : start + head]
-    if len(element) < head or element[:4] != b"\xe0\x7f\x10\x00":
+    beginning = content[start : start + head]
+    if len(beginning) < head or beginning[:4] != b"\xe0\x7f\x10\x00":
         return DataElements(values, sop_class, syntax, bare, content, -1, 0)
-    length = LENGTH.unpack_from(element, head - 4)[0]
+    length = LENGTH.unpack_from(beginning, head - 4)[0]
     return DataElements(values, sop_class, syntax, bare, content, start + head, length)

@@ -43,9 +43,27 @@ SHORT = Struct("<H")
 def decode(content: bytes, header: SliceHeader, use_dicomsdl: bool = True) -> tuple[np.ndarray, str]:
     """Decode a slice's pixels.
 
-    content: the bytes that `read_header` returned with the header. use_dicomsdl: False keeps away from
-    dicomsdl, which may end the process on a file that is damaged within the compressed pixels.
-    Returns integers (rows, columns) as stored, and the decoder: numpy, dicomsdl or pydicom. Raises Unreadable.
+    Parameters
+    ----------
+    content : bytes
+        The bytes that `read_header` returned with the header.
+    header : SliceHeader
+        The slice's header.
+    use_dicomsdl : bool
+        False keeps away from dicomsdl, which may end the process on a file that is damaged within the
+        compressed pixels.
+
+    Returns
+    -------
+    stored : ndarray of integers, shape (rows, columns)
+        The pixels as stored.
+    decoder : str
+        What decoded them: numpy, dicomsdl or pydicom.
+
+    Raises
+    ------
+    Unreadable
+        If the pixels are damaged, or another image than the header describes.
     """
     if header.syntax in PLAIN:
         _check_plain_length(content, header)
@@ -158,9 +176,8 @@ def _start_of_file(syntax: str, rows: int, columns: int, bits_stored: int, signe
     }
     numbers = [_element(0x0028, element, b"US", SHORT.pack(value)) for element, value in described.items()]
     grey = _element(0x0028, 0x0004, b"CS", b"MONOCHROME2 ")
-    pixels = bytes.fromhex(
-        "e07f1000 4f420000 ffffffff feff00e0 00000000 feff00e0"
-    )  # no offset table, one item
+    # The pixel data element (OB, undefined length), an empty offset table, and one item.
+    pixels = bytes.fromhex("e07f1000 4f420000 ffffffff feff00e0 00000000 feff00e0")
     parts = (bytes(128), b"DICM", _element(0x0002, 0x0000, b"UL", LENGTH.pack(len(meta))), meta)
     return b"".join((*parts, numbers[0], grey, *numbers[1:], pixels))
 

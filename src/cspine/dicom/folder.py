@@ -21,10 +21,25 @@ class Files:
 def list_files(folder: Path) -> Files:
     """List a study's files; folders and hidden files are left out, with a note.
 
-    Raises InputError if there is no such folder, if it can't be opened, or if there is no file in it.
+    Parameters
+    ----------
+    folder : Path
+        The study's folder.
+
+    Returns
+    -------
+    Files
+        The files by number and name, and the notes.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, if it can't be opened, or if there is no file in it.
     """
     study = f"study {folder.name}"
-    paths, hidden, folders = [], [], []
+    paths: list[Path] = []
+    hidden: list[Path] = []
+    folders: list[Path] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -53,14 +68,38 @@ def list_files(folder: Path) -> Files:
 
 
 def named(what: str, paths: list[Path]) -> str:
-    """How many, and the names of the first few."""
+    """How many, and the names of the first few.
+
+    Parameters
+    ----------
+    what : str
+        What they are, in the singular.
+    paths : list of Path
+        The files or folders.
+
+    Returns
+    -------
+    str
+        Words for a note, with the first `MAX_NAMED` names in the order of the alphabet.
+    """
     names = sorted(path.name[:60] for path in paths)
     more = ", ..." if len(names) > MAX_NAMED else ""
     return f"{len(names)} {what}{'s' * (len(names) > 1)} ({', '.join(names[:MAX_NAMED])}{more})"
 
 
 def kind_of(file: Path) -> str:
-    """The suffix that tells what a file is, such as `.dcm`; empty without one, and where it is part of a UID."""
+    """The suffix that tells what a file is, such as `.dcm`.
+
+    Parameters
+    ----------
+    file : Path
+        The file; only its name is looked at.
+
+    Returns
+    -------
+    str
+        The suffix in lower case; empty without one, and where it is part of a UID.
+    """
     suffix = file.suffix.lower()
     return suffix if suffix[1:2].isalpha() else ""
 

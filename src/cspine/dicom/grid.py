@@ -36,7 +36,18 @@ class EvenStack:
 
 
 def file_grid(header: SliceHeader) -> FileGrid:
-    """Which way the files' rows and columns run in the patient."""
+    """Which way the files' rows and columns run in the patient.
+
+    Parameters
+    ----------
+    header : SliceHeader
+        A slice of the series.
+
+    Returns
+    -------
+    FileGrid
+        The directions; `z_of_number` and `heights_mm` are still empty.
+    """
     across, down = np.array(header.row_cosines), np.array(header.column_cosines)
     transposed = bool(abs(across[0]) < abs(down[0]))
     x_axis, y_axis = (down, across) if transposed else (across, down)
@@ -46,8 +57,26 @@ def file_grid(header: SliceHeader) -> FileGrid:
 def even_grid(hu: np.ndarray, headers: list[SliceHeader], study: str) -> tuple[EvenStack, list[str]]:
     """Put slices on an even grid along z: as they are if they fit, else linear between neighbours.
 
-    hu: int16 (z, y, x) with one header a slice, head to feet. Returns the stack and notes. Raises InputError
-    if the slices leave gaps larger than themselves.
+    Parameters
+    ----------
+    hu : ndarray of int16, shape (z, y, x)
+        Hounsfield units, from head to feet.
+    headers : list of SliceHeader
+        One a slice, in the same order.
+    study : str
+        The study's name, for messages.
+
+    Returns
+    -------
+    stack : EvenStack
+        The slices on their grid.
+    notes : list of str
+        What is unusual about their positions.
+
+    Raises
+    ------
+    InputError
+        If the slices leave gaps larger than themselves.
     """
     heights = heights_of(headers)
     depth = heights[0] - heights
@@ -107,8 +136,19 @@ def _between(hu: np.ndarray, where: np.ndarray) -> np.ndarray:
 def z_of_numbers(kept: list[SliceHeader], stack: EvenStack, series: list[SliceHeader]) -> dict[int, int]:
     """File number -> z index, for slices that are in the stack and for others of the series at such a position.
 
-    kept: the slices of the stack. series: all of the series whose positions are right, those left out for
-    their position included.
+    Parameters
+    ----------
+    kept : list of SliceHeader
+        The slices of the stack.
+    stack : EvenStack
+        The stack.
+    series : list of SliceHeader
+        All of the series whose positions are right, those left out for their position included.
+
+    Returns
+    -------
+    dict of int to int
+        z index of each file number; files without a number (-1) are left out.
     """
     found = {
         header.number: int(z) for header, z in zip(kept, stack.z_indices, strict=True) if header.number >= 0
@@ -124,7 +164,22 @@ def z_of_numbers(kept: list[SliceHeader], stack: EvenStack, series: list[SliceHe
 
 
 def affine_of(header: SliceHeader, files: FileGrid, stack: EvenStack) -> np.ndarray:
-    """Voxel (z, y, x, 1) to patient mm (z, y, x), float64 (4, 4); slices lie on the line between the ends."""
+    """The affine of an even stack, whose slices lie on the line between its ends.
+
+    Parameters
+    ----------
+    header : SliceHeader
+        A slice of the stack.
+    files : FileGrid
+        Which way the files' rows and columns run.
+    stack : EvenStack
+        The slices.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, 4)
+        From voxel (z, y, x, 1) to patient position (z, y, x) in mm.
+    """
     across = np.array(header.row_cosines) * header.spacing_mm[1]
     down = np.array(header.column_cosines) * header.spacing_mm[0]
     slices, rows, columns = stack.hu.shape

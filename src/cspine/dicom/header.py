@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydicom.tag import Tag
 from pydicom.uid import UID, EnhancedCTImageStorage
@@ -112,7 +112,23 @@ class SliceHeader:
 
 
 def read_file(file: Path) -> bytes:
-    """All bytes of one file. Raises Unreadable if it can't be opened, is none, is empty or is too large."""
+    """All bytes of one file.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    Unreadable
+        If it can't be opened, is no regular file, is empty, or is larger than `MAX_FILE_BYTES`.
+    """
     try:
         # A pipe without a writer would hold an open for ever; for files the flag changes nothing.
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -134,8 +150,26 @@ def read_file(file: Path) -> bytes:
 def read_header(file: Path, content: bytes | None = None) -> tuple[SliceHeader, bytes]:
     """Read a header up to the pixels.
 
-    content: the file's bytes if they are at hand. Returns the header and the bytes that its data_start counts
-    in. Raises Unreadable for anything that is not a usable CT slice, NoImage for what is no image at all.
+    Parameters
+    ----------
+    file : Path
+        The file.
+    content : bytes, optional
+        Its bytes if they are at hand.
+
+    Returns
+    -------
+    header : SliceHeader
+        What the file says about itself.
+    content : bytes
+        The bytes that the header's data_start counts in.
+
+    Raises
+    ------
+    NoImage
+        For what is no image at all.
+    Unreadable
+        For anything else that is not a usable CT slice.
     """
     if content is None:
         content = read_file(file)
@@ -176,11 +210,12 @@ def _check_image(elements: DataElements, modality: str) -> None:
 def _slice_header(file: Path, elements: DataElements, series: Series) -> SliceHeader:
     values = elements.values
     shared = tuple(values.get(tag) for tag in SHARED)
+    x_mm, y_mm, z_mm = _floats(values, "ImagePositionPatient", 3)
     return SliceHeader(
         file=file,
         number=_number(file, elements),
         series=series,
-        position_mm=_floats(values, "ImagePositionPatient", 3),
+        position_mm=(x_mm, y_mm, z_mm),
         syntax=elements.syntax,
         bare=elements.bare,
         data_start=elements.data_start,
@@ -190,7 +225,7 @@ def _slice_header(file: Path, elements: DataElements, series: Series) -> SliceHe
 
 
 @lru_cache(maxsize=64)
-def _shared_fields(shared: tuple[bytes | None, ...], order: str) -> dict[str, Any]:
+def _shared_fields(shared: tuple[bytes | None, ...], order: Literal["little", "big"]) -> dict[str, Any]:
     """The fields of a header that are the same in all slices of a series; shared: values of SHARED."""
     values = {tag: value for tag, value in zip(SHARED, shared, strict=True) if value is not None}
     cosines = _floats(values, "ImageOrientationPatient", 6)
@@ -248,7 +283,7 @@ def _check_directions(cosines: tuple[float, ...]) -> None:
         )
 
 
-def _whole(values: dict[int, bytes], name: str, order: str) -> int | None:
+def _whole(values: dict[int, bytes], name: str, order: Literal["little", "big"]) -> int | None:
     """An unsigned short; None if the file lacks it."""
     value = values.get(TAG_OF[name], b"")
     if len(value) not in (0, 2):

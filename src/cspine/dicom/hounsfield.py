@@ -13,12 +13,24 @@ that is not air or lung; below VOID_HU nothing in a patient, only padding."""
 
 
 def to_hu(stored: np.ndarray, header: SliceHeader, target: np.ndarray) -> None:
-    """Turn stored values into Hounsfield units, slope * stored + intercept (PS3.3 C.11.1.1.2), in int16.
+    """Turn stored values into Hounsfield units, slope * stored + intercept, in int16.
 
-    stored: integers (rows, columns). target: int16 (rows, columns), written to, clipped to its range. Bits
-    above BitsStored are dropped; the padding value, or the range from it to PixelPaddingRangeLimit, becomes
-    air (PS3.3 C.7.5.1.1.2). MONOCHROME1 changes nothing: it says that the lowest value is displayed white
-    after the VOI transformation (PS3.3 C.7.6.3.1.2), and the modality rescaling comes before that (C.11.1).
+    Bits above BitsStored are dropped; the padding value, or the range from it to PixelPaddingRangeLimit,
+    becomes air. MONOCHROME1 changes nothing: it says that the lowest value is displayed white after the VOI
+    transformation, and the modality rescaling comes before that.
+
+    Parameters
+    ----------
+    stored : ndarray of integers, shape (rows, columns)
+        The pixels as `decode` returns them.
+    header : SliceHeader
+        The slice's header.
+    target : ndarray of int16, shape (rows, columns)
+        Written to, clipped to its range.
+
+    References
+    ----------
+    DICOM PS3.3 C.11.1.1.2 (rescaling), C.7.5.1.1.2 (padding), C.7.6.3.1.2 (MONOCHROME1), C.11.1 (the order).
     """
     raw, offset = stored, int(header.intercept)
     width = stored.dtype.itemsize * 8
@@ -35,7 +47,7 @@ def to_hu(stored: np.ndarray, header: SliceHeader, target: np.ndarray) -> None:
         exact = stored * np.float64(header.slope) + header.intercept
         target[...] = np.clip(np.rint(exact), -32768, 32767)
     if header.padding is not None:
-        target[_padded(raw, header, bits)] = AIR_HU
+        target[_padded(raw, header, header.padding, bits)] = AIR_HU
 
 
 def _range(stored: np.ndarray, bits: int, offset: int) -> tuple[int, int]:
@@ -47,8 +59,8 @@ def _range(stored: np.ndarray, bits: int, offset: int) -> tuple[int, int]:
     return low, int(stored.max()) if offset > 0 or not full else 0
 
 
-def _padded(raw: np.ndarray, header: SliceHeader, bits: int) -> np.ndarray:
-    """Where a pixel is padding, bool (rows, columns).
+def _padded(raw: np.ndarray, header: SliceHeader, value: int, bits: int) -> np.ndarray:
+    """Where a pixel is padding, bool (rows, columns); value: PixelPaddingValue as read without a sign.
 
     The tag may be written unsigned for signed pixels and the other way round, and its value may use bits
     above BitsStored: values are compared as the bits that they are, and as the number of BitsStored bits.
@@ -56,21 +68,31 @@ def _padded(raw: np.ndarray, header: SliceHeader, bits: int) -> np.ndarray:
     unsigned = raw.view(f"u{raw.dtype.itemsize}")
     mask = unsigned.dtype.type((1 << bits) - 1)
     # the two bytes of the tag stand for a negative number in wider pixels, too
-    wide = header.padding - 65536 if header.signed and header.padding > 32767 else header.padding
+    wide = value - 65536 if header.signed and value > 32767 else value
     padding = unsigned.dtype.type(wide & ((1 << raw.dtype.itemsize * 8) - 1))
-    if header.padding_limit is None:
-        return (unsigned == padding) | ((unsigned & mask) == (padding & mask))
     limit = header.padding_limit
+    if limit is None:
+        return (unsigned == padding) | ((unsigned & mask) == (padding & mask))
     limit = limit - 65536 if header.signed and limit > 32767 else limit
     low, high = sorted((wide, limit))
     return (raw >= low) & (raw <= high)
 
 
 def doubt_of(hu: np.ndarray) -> str:
-    """Say why a scan's Hounsfield units can't be trusted; empty if they can.
+    """Say why a scan's Hounsfield units can't be trusted.
 
-    hu: int16 (z, y, x). Looks at a sample: air has to lie near -1000, soft tissue near 50. A stack cropped to
-    the inside of a body, without air, is fine.
+    Looks at a sample: air has to lie near -1000, soft tissue near 50. A stack cropped to the inside of a body,
+    without air, is fine.
+
+    Parameters
+    ----------
+    hu : ndarray of int16, shape (z, y, x)
+        The scan.
+
+    Returns
+    -------
+    str
+        The reason in words; empty if they can be trusted.
     """
     every = max(round((hu.size / SAMPLED_VOXELS) ** (1 / 3)), 1)
     sample = hu[::every, ::every, ::every].ravel()

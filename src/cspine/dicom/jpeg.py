@@ -14,7 +14,22 @@ STRAY = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def jpeg_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns in the frame header of a JPEG or JPEG-LS (ITU T.81, B.2.2); None if it has none."""
+    """Rows and columns in the frame header of a JPEG or JPEG-LS.
+
+    Parameters
+    ----------
+    frame : bytes
+        The compressed frame.
+
+    Returns
+    -------
+    tuple of int, or None
+        Rows and columns; None if there is no frame header.
+
+    References
+    ----------
+    ITU T.81, B.2.2.
+    """
     for marker, segment in _segments(frame):
         if marker in FRAME_MARKERS and len(segment) >= 5:
             return int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
@@ -22,10 +37,24 @@ def jpeg_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def jpeg_2000_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns in a JPEG 2000 codestream's SIZ marker (ITU T.800, A.5.1); None if it has none."""
-    at = frame.find(
-        b"\xff\x4f\xff\x51", 0, 1024
-    )  # DICOM wants a bare codestream, some files hold a whole JP2
+    """Rows and columns in a JPEG 2000 codestream's SIZ marker.
+
+    Parameters
+    ----------
+    frame : bytes
+        The compressed frame.
+
+    Returns
+    -------
+    tuple of int, or None
+        Rows and columns; None if there is no SIZ marker.
+
+    References
+    ----------
+    ITU T.800, A.5.1.
+    """
+    # DICOM wants a bare codestream, some files hold a whole JP2.
+    at = frame.find(b"\xff\x4f\xff\x51", 0, 1024)
     if at < 0 or at + 24 > len(frame):
         return None
     right, bottom, left, top = (int.from_bytes(frame[at + n : at + n + 4], "big") for n in (8, 12, 16, 20))
@@ -33,25 +62,64 @@ def jpeg_2000_size(frame: bytes) -> tuple[int, int] | None:
 
 
 def has_end(frame: bytes) -> bool:
-    """Whether a JPEG, JPEG-LS or JPEG 2000 frame has its end marker; some writers fill up with 0xFF or zeros."""
+    """Whether a JPEG, JPEG-LS or JPEG 2000 frame has its end marker; some writers fill up with 0xFF or zeros.
+
+    Parameters
+    ----------
+    frame : bytes
+        The compressed frame.
+
+    Returns
+    -------
+    bool
+        True if the marker is there.
+    """
     return b"\xff\xd9" in frame.rstrip(b"\x00")[-3:]
 
 
 def stray_marker(frame: bytes) -> bool:
-    """Whether a marker that has no place there stands within the scan of a one-component JPEG: damaged pixels."""
+    """Whether a marker that does not belong there stands within the scan of a JPEG: damaged pixels.
+
+    Parameters
+    ----------
+    frame : bytes
+        The compressed frame, of one component.
+
+    Returns
+    -------
+    bool
+        True if there is one.
+    """
     start = next((at for marker, at in _markers(frame) if marker == SCAN), None)
-    found = start and STRAY.search(frame, start + 2)
-    return bool(found) and found.start() < frame.rfind(b"\xff\xd9")
+    found = STRAY.search(frame, start + 2) if start is not None else None
+    return found is not None and found.start() < frame.rfind(b"\xff\xd9")
 
 
 def is_usual_lossless(frame: bytes, rows: int, columns: int) -> bool:
-    """Whether a frame is a whole lossless JPEG of one component in every detail (ITU T.81, annexes B and H).
+    """Whether a frame is a whole lossless JPEG of one component in every detail.
 
     A decoder in C may believe a damaged table and write where it should not; this asks for nothing but one
     frame header of this size with 9 to 16 bits, sound Huffman tables, one scan with one of the seven
     predictors, and an end marker.
+
+    Parameters
+    ----------
+    frame : bytes
+        The compressed frame.
+    rows, columns : int
+        Its size as the DICOM header has it.
+
+    Returns
+    -------
+    bool
+        True if all of this is so.
+
+    References
+    ----------
+    ITU T.81, annexes B and H.
     """
-    component, tables = None, set()
+    component: int | None = None
+    tables: set[int] = set()
     for marker, segment in _segments(frame):
         if marker == LOSSLESS:
             size = (int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big"))

@@ -28,13 +28,35 @@ BETWEEN = 0.75
 
 
 def heights_of(headers: list[SliceHeader]) -> np.ndarray:
-    """Projection of each position on the slice normal, float64 (n,) mm, rising towards the head."""
+    """Projection of each position on the slice normal, rising towards the head.
+
+    Parameters
+    ----------
+    headers : list of SliceHeader
+        Slices of one series; the first one's normal counts.
+
+    Returns
+    -------
+    ndarray of float64, shape (slices,)
+        Heights in mm.
+    """
     normal = normal_of(headers[0])
     return np.array([header.position_mm for header in headers]) @ normal
 
 
 def normal_of(header: SliceHeader) -> np.ndarray:
-    """Unit vector (x, y, z) across a slice, towards the head."""
+    """Unit vector across a slice, towards the head.
+
+    Parameters
+    ----------
+    header : SliceHeader
+        The slice.
+
+    Returns
+    -------
+    ndarray of float64, shape (3,)
+        The vector (x, y, z).
+    """
     normal = np.cross(header.row_cosines, header.column_cosines)
     return normal * (np.sign(normal[2]) or 1) / np.linalg.norm(normal)
 
@@ -42,8 +64,16 @@ def normal_of(header: SliceHeader) -> np.ndarray:
 def strays(headers: list[SliceHeader]) -> dict[int, str]:
     """Find slices whose position can't be right: far beside or beyond the others, or between two of them.
 
-    Returns index -> reason; nothing if they are more than MAX_STRAYS of the slices, since then it can't be
-    told which ones are right.
+    Parameters
+    ----------
+    headers : list of SliceHeader
+        Slices of one series.
+
+    Returns
+    -------
+    dict of int to str
+        Index -> reason. Empty for fewer than `MIN_SLICES_TO_JUDGE` slices, and if the strays are more than
+        `MAX_STRAYS` of the slices, since then it can't be told which ones are right.
     """
     heights = heights_of(headers)
     if len(headers) < MIN_SLICES_TO_JUDGE:
@@ -90,9 +120,17 @@ def _beyond(steps: np.ndarray, usual: float) -> list[tuple[int, float]]:
 
 
 def in_line(headers: list[SliceHeader]) -> np.ndarray:
-    """Whether each slice's position rises or falls with the file numbers, bool (n,).
+    """Whether each slice's position rises or falls with the file numbers.
 
-    True for all where the numbers do not follow the positions anyway: then they say nothing.
+    Parameters
+    ----------
+    headers : list of SliceHeader
+        Slices of one series.
+
+    Returns
+    -------
+    ndarray of bool, shape (slices,)
+        True for all where the numbers do not follow the positions anyway: then they say nothing.
     """
     heights = heights_of(headers)
     order = np.argsort([header.number for header in headers], kind="stable")
@@ -126,8 +164,26 @@ def _longest_rise(values: np.ndarray) -> list[int]:
 def one_position_each(headers: list[SliceHeader], study: str) -> tuple[list[int], list[str]]:
     """Order slices from head to feet and keep, of each position, the one that comes first in `headers`.
 
-    One that is in line with the file numbers goes before one that is not. Returns the indices of the slices
-    and notes. Raises InputError if all lie at one position.
+    One that is in line with the file numbers goes before one that is not.
+
+    Parameters
+    ----------
+    headers : list of SliceHeader
+        Slices of one series.
+    study : str
+        The study's name, for messages.
+
+    Returns
+    -------
+    kept : list of int
+        Indices of the slices kept, from head to feet.
+    notes : list of str
+        How many were left out, if any were.
+
+    Raises
+    ------
+    InputError
+        If all lie at one position.
     """
     heights = heights_of(headers)
     order = np.argsort(-heights, kind="stable")

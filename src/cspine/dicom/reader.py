@@ -57,15 +57,29 @@ class _Reading:
 def read_series(folder: Path | str, use_dicomsdl: bool = True) -> Volume:
     """Read the axial CT series of a folder that covers most of the patient.
 
-    use_dicomsdl: False decodes without it, several times slower, but no damaged file can end the process.
-    Returns a Volume, z from head to feet, y from front to back, x from the patient's right to the left.
     Other series, reports and files that are no slices are left out. Positions that were taken twice count
     once; missing, unreadable, stray and unevenly spaced slices are replaced by linear interpolation on an
     even grid. A tilted gantry or an oblique series keeps its own axes, which the affine states. Each of these
     is a note, and so is a scan whose Hounsfield units can't be trusted.
-    Raises InputError that names the study and the tag: no such folder, no files, no axial CT series, fewer
-    than two slices, or more than a tenth of the series unreadable. With dicomsdl a damaged compressed
-    file may also end the process, so many studies are read through `engine.run_tasks`.
+
+    Parameters
+    ----------
+    folder : Path or str
+        The study's folder.
+    use_dicomsdl : bool
+        False decodes without it, several times slower, but no damaged file can end the process. With it a
+        damaged compressed file may, so many studies are read through `engine.run_tasks`.
+
+    Returns
+    -------
+    Volume
+        The scan, z from head to feet, y from front to back, x from the patient's right to the left.
+
+    Raises
+    ------
+    InputError
+        That names the study and the tag: no such folder, no files, no axial CT series, fewer than two slices,
+        all slices at one position, large gaps, or more than a tenth of the series unreadable.
     """
     folder = Path(folder).absolute()
     reading = _Reading(folder.name, list_files(folder))
@@ -86,10 +100,9 @@ def read_series(folder: Path | str, use_dicomsdl: bool = True) -> Volume:
         reading.notes.append(f"Hounsfield units can't be trusted ({rescaling}): {doubt}")
     numbers = np.full(len(stack.hu), -1, np.int64)
     numbers[stack.z_indices] = [header.number for header in kept]
-    lost = (
-        reading.failed.keys() - slices.failed.keys()
-    )  # strays; a slice whose pixels are lost has its position
-    z_of_number = z_of_numbers(kept, stack, [header for header in chosen if header.file not in lost])
+    # A slice whose pixels are lost still has its position; a stray has none that can be right.
+    strayed = reading.failed.keys() - slices.failed.keys()
+    z_of_number = z_of_numbers(kept, stack, [header for header in chosen if header.file not in strayed])
     files = replace(slices.grid, z_of_number=z_of_number, heights_mm=heights_of(kept))
     affine = affine_of(kept[0], files, stack)
     return Volume(stack.hu, affine, numbers, reading.study, tuple(reading.notes), files)
@@ -98,8 +111,22 @@ def read_series(folder: Path | str, use_dicomsdl: bool = True) -> Volume:
 def read_study(folder: Path | str, fallback: bool) -> Volume:
     """Read a series in a process that may die: at the first attempt, or once more after it did.
 
-    fallback: the first attempt ended its process, so dicomsdl is left out, which is noted. Result and errors
-    as of `read_series`.
+    Parameters
+    ----------
+    folder : Path or str
+        The study's folder.
+    fallback : bool
+        The first attempt ended its process, so dicomsdl is left out, which is noted.
+
+    Returns
+    -------
+    Volume
+        The scan, as of `read_series`.
+
+    Raises
+    ------
+    InputError
+        As of `read_series`.
     """
     if not fallback:
         return read_series(folder)
@@ -149,12 +176,13 @@ def _read_again(chosen: list[SliceHeader], use_dicomsdl: bool) -> Slices:
 
 def _set_apart(reading: _Reading, chosen: SliceHeader) -> list[str]:
     """Take files that are no part of the chosen series out of the failed ones; returns notes on them."""
-    apart: dict[tuple[Series, str], int] = Counter()
+    apart: Counter[tuple[Series, str]] = Counter()
     extra = []
     kinds = {kind_of(header.file) for header in reading.headers if header.series == chosen.series}
     for file, error in list(reading.failed.items()):
         series = error.series
-        if isinstance(error, NoImage) or (series and series.uid and series.uid != chosen.series.uid):
+        foreign = series is not None and series.uid not in ("", chosen.series.uid)
+        if series is not None and (foreign or isinstance(error, NoImage)):
             apart[series, str(error)] += 1
         elif series is None and kind_of(file) not in kinds:
             extra.append(file)

@@ -16,8 +16,26 @@ def choose_series(headers: list[SliceHeader], study: str) -> tuple[list[SliceHea
     """Choose the axial CT series that covers most from head to feet.
 
     Among series that cover nearly the same, the one with most positions is taken, then the one that comes
-    first. Returns its headers, in the order given, and a note on each other one. Raises InputError if there
-    is no axial CT series.
+    first.
+
+    Parameters
+    ----------
+    headers : list of SliceHeader
+        Slices of a folder's series, mixed.
+    study : str
+        The study's name, for messages.
+
+    Returns
+    -------
+    chosen : list of SliceHeader
+        The slices of the series taken, in the order given.
+    notes : list of str
+        One on each other series.
+
+    Raises
+    ------
+    InputError
+        If there is no axial CT series.
     """
     groups: list[list[SliceHeader]] = []
     for header in headers:
@@ -47,18 +65,55 @@ def choose_series(headers: list[SliceHeader], study: str) -> tuple[list[SliceHea
 
 
 def left_out(count: int, series: Series, why: str) -> str:
-    """The note on a series that is not read."""
+    """The note on a series that is not read.
+
+    Parameters
+    ----------
+    count : int
+        How many files it has.
+    series : Series
+        The series.
+    why : str
+        Why it is not read.
+
+    Returns
+    -------
+    str
+        The note.
+    """
     return f"{count} file{'s' * (count > 1)} of {series} left out: {why}"
 
 
 def shortened(notes: list[str]) -> list[str]:
-    """At most MAX_NAMED notes, and one on how many more there are."""
+    """At most `MAX_NAMED` notes, and one on how many more there are.
+
+    Parameters
+    ----------
+    notes : list of str
+        One a series that is left out.
+
+    Returns
+    -------
+    list of str
+        The first ones, and the count of the rest.
+    """
     more = len(notes) - MAX_NAMED
     return [*notes[:MAX_NAMED], f"{more} further series left out"] if more > 0 else notes
 
 
 def same_series(one: SliceHeader, other: SliceHeader) -> bool:
-    """Whether two slices can be layers of one volume."""
+    """Whether two slices can be layers of one volume.
+
+    Parameters
+    ----------
+    one, other : SliceHeader
+        The slices.
+
+    Returns
+    -------
+    bool
+        True if size, series, modality, orientation and spacing agree, the last two give or take 0.01.
+    """
     for name in ("rows", "columns", "localizer"):
         if getattr(one, name) != getattr(other, name):
             return False
@@ -70,14 +125,36 @@ def same_series(one: SliceHeader, other: SliceHeader) -> bool:
 
 
 def is_axial_ct(header: SliceHeader) -> bool:
-    """Whether a slice may be part of the volume that is wanted: CT or unnamed, no localizer, nearest to axial."""
+    """Whether a slice may be part of the volume that is wanted.
+
+    Parameters
+    ----------
+    header : SliceHeader
+        The slice.
+
+    Returns
+    -------
+    bool
+        True for CT or an unnamed modality, no localizer, nearest to axial.
+    """
     normal = np.abs(np.cross(header.row_cosines, header.column_cosines))
     axial = normal.argmax() == 2 and normal[2] > 0
     return header.series.modality in ("", "CT") and not header.localizer and bool(axial)
 
 
 def covered_mm(headers: list[SliceHeader]) -> float:
-    """Distance between the first and the last slice whose position can be believed."""
+    """Distance between the first and the last slice whose position can be believed.
+
+    Parameters
+    ----------
+    headers : list of SliceHeader
+        Slices of one series.
+
+    Returns
+    -------
+    float
+        Distance of their centres along the slice normal in mm.
+    """
     lost = strays(headers)
     heights = np.delete(heights_of(headers), list(lost))
     return float(np.ptp(heights))

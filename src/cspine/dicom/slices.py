@@ -31,7 +31,15 @@ class Slices:
         self._step = 1
 
     def add(self, header: SliceHeader, content: bytes) -> None:
-        """Decode a slice; content: the bytes that `read_header` returned with the header."""
+        """Decode a slice; one that can't be decoded is entered in `failed`.
+
+        Parameters
+        ----------
+        header : SliceHeader
+            The slice's header.
+        content : bytes
+            The bytes that `read_header` returned with the header.
+        """
         try:
             stored, decoder = decode(content, header, self._use_dicomsdl)
         except Unreadable as error:
@@ -48,7 +56,18 @@ class Slices:
         self.decoders[decoder] += 1
 
     def take(self, order: list[int]) -> np.ndarray:
-        """The slices with these indices in this order, int16 (z, y, x) without gaps; to be called once."""
+        """The slices in an order, without gaps; to be called once.
+
+        Parameters
+        ----------
+        order : list of int
+            Indices of the slices wanted among `headers`.
+
+        Returns
+        -------
+        ndarray of int16, shape (z, y, x)
+            Their Hounsfield units, a part of the block.
+        """
         positions = np.array([self._positions[n] for n in order])
         if (np.diff(positions) == 1).all():
             return self._block[positions[0] : positions[-1] + 1]

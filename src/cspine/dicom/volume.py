@@ -63,12 +63,14 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between the centres of neighbouring voxels along (z, y, x)."""
-        return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+        z_mm, y_mm, x_mm = (float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return z_mm, y_mm, x_mm
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:
         """Size of the imaged box along (z, y, x), outer face to outer face."""
-        return tuple(count * step for count, step in zip(self.hu.shape, self.spacing_mm, strict=True))
+        z_mm, y_mm, x_mm = (count * step for count, step in zip(self.hu.shape, self.spacing_mm, strict=True))
+        return z_mm, y_mm, x_mm
 
     @property
     def direction(self) -> str:
@@ -79,13 +81,33 @@ class Volume:
         return "head-to-feet" if numbers[-1] > numbers[0] else "feet-to-head"
 
     def mm_of(self, index: np.ndarray) -> np.ndarray:
-        """Patient position in mm, float64 (..., 3) as (z, y, x), of voxel indices (..., 3)."""
+        """Patient position of voxels.
+
+        Parameters
+        ----------
+        index : ndarray of numbers, shape (..., 3)
+            Voxel indices (z, y, x), which may be fractional.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., 3)
+            Positions (z, y, x) in mm.
+        """
         return np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def describe(self) -> dict[str, Any]:
         """What a cache keeps of a scan as it was read, ready for JSON; only before it is resampled.
 
-        slice_heights_mm: true positions of the slices along their normal, from head to feet.
+        Returns
+        -------
+        dict of str to Any
+            Size, spacing, direction and notes; `slice_heights_mm` holds the true positions of the slices along
+            their normal, from head to feet.
+
+        Raises
+        ------
+        ValueError
+            If the scan was resampled.
         """
         if self.files is None:
             raise ValueError("a scan is described as read_series returned it, not once it was resampled")
@@ -115,7 +137,18 @@ class Volume:
 
 
 def scan_columns(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The `SCAN_COLUMNS` of an index from what `Volume.describe` said."""
+    """The `SCAN_COLUMNS` of an index.
+
+    Parameters
+    ----------
+    description : mapping of str to Any
+        What `Volume.describe` said.
+
+    Returns
+    -------
+    dict of str to Any
+        Column -> value.
+    """
     spacing = (round(step, 5) for step in description["scan_spacing_mm"])
     further = (description[name] for name in SCAN_COLUMNS[6:])
     return dict(zip(SCAN_COLUMNS, (*description["scan_shape"], *spacing, *further), strict=True))

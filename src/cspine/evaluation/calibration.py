@@ -17,8 +17,8 @@ from cspine.settings.layout import RunLayout
 from cspine.settings.strict import STRICT
 
 RIDGE = 1.5
-"""Pull towards slope 1 and bias 0, which the training loss aims at, as strong as the evidence of about so many
-studies: a small set must not bend the values."""
+"""Pull towards slope 1 and bias 0, which the training loss aims at, as strong as the evidence of about so
+many studies: a small set must not bend the values."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,14 +36,41 @@ class Calibration:
     constants: tuple[float, ...]
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
-        """logits (..., 8) -> values to submit, float64 (..., 8)."""
+        """Turn logits into values to submit.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (..., 8)
+            Logits, columns as PREDICTION_TYPES.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., 8)
+            The values.
+        """
         logits = np.asarray(logits, dtype=np.float64)
         slopes = np.array([self.level_slope] * len(LEVELS) + [self.overall_slope])
         return expit(slopes * logits + np.array(self.biases))
 
     @classmethod
     def load(cls, run: Path) -> "Calibration":
-        """Read RUN/calibration.json. Raises InputError if it is missing or broken."""
+        """Read RUN/calibration.json.
+
+        Parameters
+        ----------
+        run : Path
+            The run's folder.
+
+        Returns
+        -------
+        Calibration
+            What `fit` found for this run.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or broken.
+        """
         path = RunLayout(Path(run)).calibration
         content = storage.read_json(path, made_by="make cv")
         try:
@@ -59,10 +86,21 @@ class Calibration:
 
     @classmethod
     def fit(cls, logits: np.ndarray, truth: np.ndarray, constants: np.ndarray) -> "Calibration":
-        """The slopes and biases that minimise the global metric (see `Calibration` for what they are).
+        """Find the slopes and biases that minimise the global metric (see `Calibration` for what they are).
 
-        logits, truth: float (n, 8), C1 to C7 then patient_overall. constants: (8,), stored for studies without a
-        prediction.
+        Parameters
+        ----------
+        logits : ndarray of float, shape (n, 8)
+            Held-out logits, C1 to C7 then patient_overall.
+        truth : ndarray of float, shape (n, 8)
+            Labels of the same studies, 0 or 1.
+        constants : ndarray, shape (8,)
+            Values that are stored for studies without a prediction.
+
+        Returns
+        -------
+        Calibration
+            The calibration.
         """
 
         def made(parameters: np.ndarray) -> "Calibration":
@@ -82,7 +120,24 @@ class Calibration:
 def out_of_fold_values(
     logits: np.ndarray, truth: np.ndarray, folds: np.ndarray, constants: np.ndarray
 ) -> np.ndarray:
-    """Values (n, 8) of every study, calibrated on the other folds' studies only; folds: int (n,)."""
+    """Give values of every study, calibrated on the other folds' studies only.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (n, 8)
+        Held-out logits, columns as PREDICTION_TYPES.
+    truth : ndarray of float, shape (n, 8)
+        Labels of the same studies, 0 or 1.
+    folds : ndarray of int, shape (n,)
+        Their folds.
+    constants : ndarray, shape (8,)
+        As in `Calibration.fit`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 8)
+        The values, clipped to [SUBMIT_CLIP, 1 - SUBMIT_CLIP].
+    """
     values = np.empty_like(logits, dtype=np.float64)
     for fold in np.unique(folds):
         here = folds == fold
@@ -91,10 +146,23 @@ def out_of_fold_values(
 
 
 def reliability(values: np.ndarray, truth: np.ndarray, bins: int = 8) -> np.ndarray:
-    """Submitted value against what happened, in bins of equal size.
+    """Hold submitted values against what happened, in bins of equal size.
 
-    values, truth: float (n,). A submitted value s stands for the probability s / (2 - s). Returns float64
-    (bins, 3): mean probability, share of positives, number of rows; empty bins are left out.
+    A submitted value s stands for the probability s / (2 - s).
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n,)
+        Submitted values.
+    truth : ndarray of float, shape (n,)
+        Labels, 0 or 1.
+    bins : int
+        How many bins.
+
+    Returns
+    -------
+    ndarray of float64, shape (bins, 3)
+        Mean probability, share of positives, number of rows; empty bins are left out.
     """
     probability = probability_of(values)
     order = np.argsort(probability, kind="stable")

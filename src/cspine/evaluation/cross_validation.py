@@ -1,4 +1,4 @@
-"""The folds of a run put together: held-out logits, the calibration, out-of-fold predictions and their scores."""
+"""The folds of a run put together: held-out logits, calibration, out-of-fold predictions and their scores."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,9 +8,11 @@ import pandas as pd
 
 from cspine import cli, storage
 from cspine.competition import scoring
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.rows import long
 from cspine.competition.splits import read_folds
-from cspine.competition.tables import UID_COLUMN, long, read_train
+from cspine.competition.tables import read_train
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration, out_of_fold_values
 from cspine.settings.layout import CLASSIFIER, CacheLayout, RunLayout
@@ -18,21 +20,37 @@ from cspine.settings.layout import CLASSIFIER, CacheLayout, RunLayout
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What the folds of a run say about the studies that they never saw.
-
-    studies: all labelled studies. values: float64 (n, 8) to submit, the constants where a study has no logits.
-    truth: float64 (n, 8). without_logits: those studies. calibration: fitted on all folds.
-    """
+    """What the folds of a run say about the studies that they never saw."""
 
     studies: list[str]
+    """All labelled studies."""
     values: np.ndarray
+    """Values to submit, float64 (n, 8); the constants where a study has no logits."""
     truth: np.ndarray
+    """Labels, float64 (n, 8)."""
     without_logits: list[str]
+    """The studies that have no logits."""
     calibration: Calibration
+    """Fitted on all folds."""
 
 
 def cross_validate(raw: Path, cache: Path, run: Path) -> None:
-    """Merge the folds of a run, write oof.csv and calibration.json, print the scores."""
+    """Merge the folds of a run, write oof.csv and calibration.json, print the scores.
+
+    Parameters
+    ----------
+    raw : Path
+        The competition folder.
+    cache : Path
+        The cache with the split.
+    run : Path
+        The run's folder.
+
+    Raises
+    ------
+    InputError
+        If train.csv, the split or a fold's logits are missing or can't be used.
+    """
     train, folds, layout = read_train(raw), read_folds(CacheLayout(cache).folds), RunLayout(run)
     result = merge_folds(train, folds, read_logits(run, folds))
     storage.write_json(layout.calibration, asdict(result.calibration))
@@ -55,13 +73,27 @@ def cross_validate(raw: Path, cache: Path, run: Path) -> None:
 def merge_folds(train: pd.DataFrame, folds: pd.Series, logits: pd.DataFrame) -> OutOfFold:
     """Calibrate held-out logits, each fold on the others, and fall back to constants where there are none.
 
-    train: as from `tables.read_train`. folds: study -> fold. logits: as from `read_logits`.
+    Parameters
+    ----------
+    train : DataFrame
+        All labelled studies, as from `tables.read_train`.
+    folds : Series of int64
+        Fold of every study, as from `splits.read_folds`.
+    logits : DataFrame of float64
+        Held-out logits, as from `read_logits`.
+
+    Returns
+    -------
+    OutOfFold
+        Values of all labelled studies, and the calibration.
     """
     labels = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)].astype(np.float64)
     constants = scoring.training_constants(train)
     truth, known = labels.loc[logits.index].to_numpy(), logits.to_numpy()
     values = pd.DataFrame(np.tile(constants, (len(labels), 1)), labels.index, labels.columns)
-    values.loc[logits.index] = out_of_fold_values(known, truth, folds.loc[logits.index].to_numpy(), constants)
+    values.loc[logits.index, :] = out_of_fold_values(
+        known, truth, folds.loc[logits.index].to_numpy(), constants
+    )
     return OutOfFold(
         studies=list(labels.index),
         values=values.to_numpy(),
@@ -72,9 +104,24 @@ def merge_folds(train: pd.DataFrame, folds: pd.Series, logits: pd.DataFrame) -> 
 
 
 def read_logits(run: Path, folds: pd.Series) -> pd.DataFrame:
-    """Held-out logits of all folds, float64 (n, 8), indexed by study.
+    """Read the held-out logits of all folds.
 
-    Raises InputError if those of a fold are missing or can't be used.
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    folds : Series of int64
+        Fold of every study, as from `splits.read_folds`.
+
+    Returns
+    -------
+    DataFrame of float64
+        Columns as PREDICTION_TYPES, indexed by study.
+
+    Raises
+    ------
+    InputError
+        If those of a fold are missing or can't be used.
     """
     return pd.concat([_fold_logits(run, fold, folds) for fold in range(folds.max() + 1)])
 

@@ -21,7 +21,18 @@ FRACTURED = "#d62728"
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as PNG."""
+    """Give a figure as PNG.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+
+    Returns
+    -------
+    bytes
+        The PNG file's content.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
     return buffer.getvalue()
@@ -30,16 +41,30 @@ def png(figure: Figure) -> bytes:
 def study_picture(
     column: Column, values: np.ndarray, truth: np.ndarray | None = None, title: str = ""
 ) -> Figure:
-    """One study: where the levels are, what was found, and the two levels most likely broken.
+    """Draw one study: where the levels are, what was found, and the two levels most likely broken.
 
-    values: float (8,) submitted values, drawn as probabilities v / (2 - v). truth: (8,) labels, marked where
-    given.
+    Parameters
+    ----------
+    column : Column
+        The study's cervical column.
+    values : ndarray of float, shape (8,)
+        Submitted values v, drawn as probabilities v / (2 - v).
+    truth : ndarray of shape (8,), optional
+        Labels, marked where given.
+    title : str
+        The figure's title; "" for none.
+
+    Returns
+    -------
+    Figure
+        The figure.
     """
     probability = probability_of(values)
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     sagittal, coronal, bars, first, second = figure.subplots(1, 5, width_ratios=[1, 1, 0.75, 1, 1])
     middle_x = float(np.median([extent.centre_x_mm for extent in column.extents]))
-    middle_y = float(np.median([extent.centre_y_mm for extent in column.extents])) - 8  # through the bodies
+    # 8 mm in front of the levels' centres the plane goes through the vertebral bodies
+    middle_y = float(np.median([extent.centre_y_mm for extent in column.extents])) - 8
     _plane(sagittal, column, 2, middle_x)
     sagittal.set_title("sagittal")
     _plane(coronal, column, 1, middle_y)
@@ -118,7 +143,20 @@ def _axial(axes: Axes, column: Column, level: int, probability: float, truth: np
 
 
 def reliability_picture(values: np.ndarray, truth: np.ndarray) -> Figure:
-    """Is a probability what it says? values, truth: (n, 8), out of fold."""
+    """Is a probability what it says?
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n, 8)
+        Submitted values, out of fold.
+    truth : ndarray of float, shape (n, 8)
+        Labels of the same studies, 0 or 1.
+
+    Returns
+    -------
+    Figure
+        Predicted probability against the share of fractures, for the levels and for patient_overall.
+    """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     parts = {"C1 to C7": slice(0, 7), OVERALL: slice(7, 8)}
     for axes, (name, part) in zip(figure.subplots(1, 2), parts.items(), strict=True):
@@ -134,7 +172,18 @@ def reliability_picture(values: np.ndarray, truth: np.ndarray) -> Figure:
 
 
 def gain_picture(table: pd.DataFrame) -> Figure:
-    """Gain over the best constants, level by level; table: as from `scoring.score_table`."""
+    """Draw the gain over the best constants, level by level.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Scores, as from `scoring.score_table`.
+
+    Returns
+    -------
+    Figure
+        Bars for every set of studies.
+    """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
     axes = figure.subplots()
     sets = list(dict.fromkeys(table["set"]))
@@ -156,7 +205,18 @@ def gain_picture(table: pd.DataFrame) -> Figure:
 
 
 def curves_picture(metrics: dict[str, pd.DataFrame]) -> Figure:
-    """Loss and held-out score of every fold over its epochs; metrics: name -> metrics.csv."""
+    """Draw loss and held-out score of every fold over its epochs.
+
+    Parameters
+    ----------
+    metrics : dict of str to DataFrame
+        A fold's name to its metrics.csv.
+
+    Returns
+    -------
+    Figure
+        The curves, loss on the left and score on the right.
+    """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, (name, rows) in enumerate(metrics.items()):

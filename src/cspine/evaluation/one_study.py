@@ -16,8 +16,19 @@ from cspine.inference.studies import Limits, predict_studies
 def predict_one(study: Path, run: Path, out: Path) -> None:
     """Predict one study; print, save and draw what came out.
 
-    study: a folder with the DICOM files of one CT of the neck. out: gets <its name>.json and .png. Raises
-    InputError if the study can't be read or the run is not complete.
+    Parameters
+    ----------
+    study : Path
+        A folder with the DICOM files of one CT of the neck.
+    run : Path
+        The run whose models are asked.
+    out : Path
+        The folder that gets <its name>.json and .png.
+
+    Raises
+    ------
+    InputError
+        If the study can't be read or the run is not complete.
     """
     if not study.is_dir():
         raise InputError(f"--study {study}: no such folder; expected one with the .dcm files of a CT series")

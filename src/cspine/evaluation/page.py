@@ -34,7 +34,17 @@ class Section:
 
 
 def write_page(path: Path, title: str, sections: list[Section]) -> None:
-    """Write the page; it stands alone, pictures included."""
+    """Write the page; it stands alone, pictures included.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    title : str
+        The page's title and first heading.
+    sections : list of Section
+        What the page shows, in this order.
+    """
     parts = [_section(section) for section in sections]
     page = (
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
@@ -60,11 +70,21 @@ def _section(section: Section) -> str:
 
 
 def count_notes(notes: pd.Series) -> list[str]:
-    """How many studies have each kind of note, whatever its figures and levels, the most frequent first.
+    """Count how many studies have each kind of note, whatever its figures and levels.
 
-    notes: one text a study, its notes with "; " between them.
+    Parameters
+    ----------
+    notes : Series of str
+        One text a study, its notes with "; " between them.
+
+    Returns
+    -------
+    list of str
+        Lines of text, the most frequent note first.
     """
     kinds = notes.str.replace(r"\d+(\.\d+)?", "#", regex=True)
     kinds = kinds.str.replace(LEVEL_LIST, r"\1, ...", regex=True)
-    counts = kinds.str.split("; ").map(lambda found: list(dict.fromkeys(found))).explode().value_counts()
+    # a study counts once for a kind, however often it has that note
+    every = [kind for study in kinds for kind in dict.fromkeys(study.split("; "))]
+    counts = pd.Series(every, dtype=object).value_counts()
     return [f"  {count} x {note}" for note, count in counts.items()]

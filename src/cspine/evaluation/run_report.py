@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cspine import cli, storage
-from cspine.competition import scoring, tables
+from cspine.competition import checks, rows, scoring, tables
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.competition.metric import study_losses
 from cspine.errors import InputError
@@ -30,27 +30,40 @@ SCORES = {
 
 @dataclass(frozen=True)
 class ReportSources:
-    """What a report is made from.
-
-    raw, cache, run: the folders. inference: what the kernel noted (inference.json), None if it was not run.
-    studies: how many are shown of each kind.
-    """
+    """What a report is made from."""
 
     raw: Path
+    """The competition folder."""
     cache: Path
+    """The cache."""
     run: Path
+    """The run's folder."""
     preset: Preset
+    """The settings of cache and run."""
     inference: Path | None = None
+    """What the kernel noted (inference.json), None if it was not run."""
     studies: int = 4
+    """How many are shown of each kind."""
 
 
 def report_run(sources: ReportSources) -> None:
-    """Gather, draw, write RUN/report.html."""
+    """Gather, draw, write RUN/report.html.
+
+    Parameters
+    ----------
+    sources : ReportSources
+        What the report is made from.
+
+    Raises
+    ------
+    InputError
+        If a file that the report needs is missing or can't be used.
+    """
     run = RunLayout(sources.run)
     scores = storage.read_json(run.scores, made_by="make score")
     table = scoring.from_dict(scores)
-    uids, values = tables.wide(tables.read_submission(run.oof, advice="`make cv` makes it"))
-    train = tables.read_train(sources.raw).set_index(tables.UID_COLUMN)
+    uids, values = rows.wide(tables.read_submission(run.oof, advice="`make cv` makes it"))
+    train = tables.read_train(sources.raw).set_index(checks.UID_COLUMN)
     truth = train.loc[uids, list(PREDICTION_TYPES)].to_numpy(np.float64)
     found = Found(uids, values, truth)
     sections = [
@@ -75,7 +88,9 @@ class Found:
 
     uids: list[str]
     values: np.ndarray
+    """Submitted values, float64 (n, 8)."""
     truth: np.ndarray
+    """Labels, float64 (n, 8)."""
 
 
 def _studies(sources: ReportSources, found: Found) -> list[Section]:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,7 +42,13 @@ class StudyWork:
     columns_of: Callable[[Mapping[str, Any]], dict[str, Any]]
 
     def job(self) -> Job:
-        """The same for worker processes."""
+        """The same for worker processes.
+
+        Returns
+        -------
+        Job
+            What a worker does with a study's arguments.
+        """
         again = partial(self.function, fallback=True)
         return Job(self.function, STUDY_TIMEOUT_S, again, self.fallback_words)
 
@@ -77,7 +83,13 @@ class Batch:
         return sum(row["status"] == DONE and bool(row["notes"]) for row in self.rows.values())
 
     def failures(self) -> list[str]:
-        """A line for each kind of failure, the most frequent first: a study, its reason, others alike."""
+        """A line for each kind of failure, the most frequent first.
+
+        Returns
+        -------
+        list of str
+            A study, its reason, and others alike.
+        """
         kinds: dict[str, list[str]] = {}
         for uid, reason in self.failed.items():
             # What differs from study to study: names with digits, and quoted values.
@@ -90,12 +102,33 @@ class Batch:
         return lines
 
     def total(self, column: str) -> int:
-        """Sum of a column of the index over the studies that were worked on in this run and can be used."""
+        """Sum of a column of the index over the studies that were worked on in this run and can be used.
+
+        Parameters
+        ----------
+        column : str
+            A column of numbers.
+
+        Returns
+        -------
+        int
+            The sum.
+        """
         rows = (self.rows[uid] for uid in self.tried)
         return sum(row[column] for row in rows if row["status"] == DONE)
 
     def print_summary(self, name: str, read: Any, wrote: Any, counted: tuple[str, str]) -> None:
-        """Print the failures and the stage's line; counted: what is counted a second, and its column."""
+        """Print the failures and the stage's line.
+
+        Parameters
+        ----------
+        name : str
+            The stage's name.
+        read, wrote : Any
+            What it read and what it wrote, in words or as a path.
+        counted : tuple of (str, str)
+            What is counted a second, and its column.
+        """
         what, column = counted
         print("".join(f"{line}\n" for line in self.failures()), end="")
         cli.log_stage(
@@ -119,9 +152,30 @@ def run_batch(
 ) -> Batch:
     """Call `work.function(*args)` in worker processes for every study that is not in the store yet.
 
-    tasks: study -> args. execution: processes here or a Dask scheduler; studies that failed before are tried
-    again only if it says so. folders: what else the workers have to see. Raises DiskFull if the disk is full:
-    finished studies stay, and those that the full disk hit do not count as failed.
+    Parameters
+    ----------
+    work : StudyWork
+        What is done with each study.
+    tasks : mapping of str to tuple
+        Study -> args.
+    store : StudyStore
+        Gets the studies and the index.
+    execution : ExecutionSettings
+        Processes here or a Dask scheduler; studies that failed before are tried again only if it says so.
+    folders : tuple of Path
+        What else the workers have to see.
+
+    Returns
+    -------
+    Batch
+        What was done in this run and in earlier ones.
+
+    Raises
+    ------
+    DiskFull
+        If the disk is full: finished studies stay, and those that the full disk hit do not count as failed.
+    InputError
+        If the Dask scheduler or one of its workers can't be used.
     """
     started = time.monotonic()
     with locked(store.folder, work.name):
@@ -143,7 +197,7 @@ def run_batch(
 
 def _outcomes(
     job: Job, tasks: Mapping[str, tuple], execution: ExecutionSettings, folders: tuple[Path, ...]
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Do a job with every study; folders: what the workers have to see."""
     if not execution.scheduler:
         return run_tasks(job, tasks.items(), min(execution.workers, max(len(tasks), 1)))
@@ -167,7 +221,7 @@ def _index_in_the_end(store: StudyStore, work: StudyWork, batch: Batch) -> Itera
 
 
 def _take(batch: Batch, work: StudyWork, outcome: Outcome) -> None:
-    """Enter an outcome into the books; DiskFull goes on to the caller."""
+    """Enter an outcome into the batch; DiskFull goes on to the caller."""
     if outcome.kind == DiskFull.__name__:
         raise DiskFull(f"study {outcome.key}: {outcome.error}")
     batch.rows[outcome.key] = _row(work, outcome)
@@ -203,7 +257,7 @@ def _row(work: StudyWork, outcome: Outcome) -> dict[str, Any]:
     return {
         "StudyInstanceUID": outcome.key,
         "status": FAILED if failed else DONE,
-        "reason": _printable(outcome.error) if failed else "",
+        "reason": _printable(outcome.error or ""),
         "notes": "" if failed else _printable("; ".join(outcome.value["notes"])),
         **({} if failed else work.columns_of(outcome.value)),
         "seconds": round(outcome.seconds, 2),

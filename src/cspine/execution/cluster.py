@@ -1,4 +1,4 @@
-"""The same tasks on many machines: Dask distributed hands them out, on each worker the engine does them.
+"""The same tasks on many machines: Dask distributes them, and on each worker the engine does them.
 
 A Dask worker's thread gives its study to a process of its own (`worker.Worker`), so a crash, a hang or an error
 ends as on one machine, with the same words. Dask's part is what the engine can't see: machines that come, go
@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +39,32 @@ _started: list[Worker] = []
 
 def run_on_cluster(
     job: Job, items: Iterable[tuple[Any, tuple]], scheduler: str, workers: int, folders: tuple[Path, ...]
-) -> Iterator[Outcome]:
-    """Do a job with every (key, args) on a Dask scheduler's workers; outcomes as from `engine.run_tasks`.
+) -> Generator[Outcome, None, None]:
+    """Do a job with every (key, args) on a Dask scheduler's workers.
 
-    scheduler: an address such as tcp://10.0.0.1:8786, or `local` for a scheduler in this process with
-    `workers` threads. folders: absolute paths that every worker has to see under the same name.
-    Raises InputError if the scheduler does not answer, no worker is there, a worker can't import this library,
-    lacks a folder or may not start processes.
+    Parameters
+    ----------
+    job : Job
+        What is done with each task.
+    items : iterable of (Any, tuple)
+        Key and args of each task.
+    scheduler : str
+        An address such as tcp://10.0.0.1:8786, or `local` for a scheduler in this process.
+    workers : int
+        Threads of a scheduler in this process.
+    folders : tuple of Path
+        Absolute paths that every worker has to see under the same name.
+
+    Yields
+    ------
+    Outcome
+        Outcomes as from `engine.run_tasks`.
+
+    Raises
+    ------
+    InputError
+        If the scheduler does not answer, no worker is there, a worker can't import this library, lacks a
+        folder or may not start processes.
     """
     prefix = f"study-{uuid.uuid4().hex[:8]}"
     source = enumerate(items)
@@ -71,7 +90,29 @@ def run_on_cluster(
 
 
 def do_here(job: Job, key: Any, args: tuple, folders: tuple[Path, ...]) -> Outcome:
-    """On a Dask worker: one task in the process that belongs to this thread."""
+    """On a Dask worker: one task in the process that belongs to this thread.
+
+    Parameters
+    ----------
+    job : Job
+        What is done with the task.
+    key : Any
+        The task's name.
+    args : tuple
+        Its arguments.
+    folders : tuple of Path
+        Absolute paths that have to be there.
+
+    Returns
+    -------
+    Outcome
+        What became of the task.
+
+    Raises
+    ------
+    InputError
+        If this worker may not start processes, or does not see one of the folders.
+    """
     if multiprocessing.current_process().daemon:
         raise InputError("its nanny forbids it to start processes; start it with --no-nanny")
     for folder in folders:
@@ -92,6 +133,7 @@ def _next(source: Iterator, count: int) -> Iterator[tuple[int, tuple[Any, tuple]
 
 def _threads(client: Client) -> int:
     """Threads of all workers; waits for the first worker, but not for ever."""
+    assert client.scheduler is not None, "the client is connected"
     deadline = time.monotonic() + NO_WORKER_S
     while not (threads := sum(client.nthreads().values())):
         if time.monotonic() > deadline:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from typing import Any
@@ -16,14 +16,28 @@ AHEAD = 2
 """Tasks that a process holds, one under way and one in line, so that it need not wait for the caller."""
 
 
-def run_tasks(job: Job, items: Iterable[tuple[Any, tuple]], workers: int) -> Iterator[Outcome]:
+def run_tasks(job: Job, items: Iterable[tuple[Any, tuple]], workers: int) -> Generator[Outcome, None, None]:
     """Do a job with every (key, args) in worker processes and yield outcomes as they come.
 
-    workers: number of processes, each with one thread for arithmetic. Exceptions, time-outs and dead workers
-    are outcomes with an error text. A task that crashed its process is tried once more with `job.fallback`; one
-    whose process was killed from outside is retried, `MAX_ATTEMPTS` times at most.
+    Exceptions, time-outs and dead workers are outcomes with an error text. A task that crashed its process is
+    tried once more with `job.fallback`; one whose process was killed from outside is retried, `MAX_ATTEMPTS`
+    times at most.
     Tasks start only as outcomes are taken, a few ahead, so memory stays flat however many items there are;
     when the caller stops early or dies, so do the workers.
+
+    Parameters
+    ----------
+    job : Job
+        What is done with each task.
+    items : iterable of (Any, tuple)
+        Key and args of each task.
+    workers : int
+        Number of processes, each with one thread for arithmetic.
+
+    Yields
+    ------
+    Outcome
+        What became of a task, in the order in which they end.
     """
     source = iter(items)
     waiting: deque[Attempt] = deque()
@@ -43,7 +57,24 @@ def run_tasks(job: Job, items: Iterable[tuple[Any, tuple]], workers: int) -> Ite
 
 
 def run_one(job: Job, worker: Worker, key: Any, args: tuple) -> Outcome:
-    """Do a job with one task in a process that is kept for the next; as `run_tasks` otherwise."""
+    """Do a job with one task in a process that is kept for the next; as `run_tasks` otherwise.
+
+    Parameters
+    ----------
+    job : Job
+        What is done with the task.
+    worker : Worker
+        The process, with no task of its own.
+    key : Any
+        The task's name.
+    args : tuple
+        Its arguments.
+
+    Returns
+    -------
+    Outcome
+        What became of the task.
+    """
     waiting = deque([Attempt(key, args)])
     while True:
         if waiting:
@@ -83,7 +114,13 @@ def _workers(count: int) -> Iterator[list[Worker]]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have the processes that start meanwhile use one thread: libraries read this when they are loaded."""
+    """Have the processes that start meanwhile use one thread: libraries read this when they are loaded.
+
+    Yields
+    ------
+    None
+        The caller's own settings are back after that.
+    """
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:

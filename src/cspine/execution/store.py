@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cspine import storage
-from cspine.competition.tables import check_study_uid
+from cspine.competition.checks import check_study_uid
 from cspine.errors import InputError
 
 FORMAT_VERSION = 2
@@ -30,18 +30,52 @@ class StudyStore:
     does not say with which.
     """
 
-    def __init__(self, folder: Path | str, settings: Mapping[str, Any]):
+    def __init__(self, folder: Path | str, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
         if (self.folder / SETTINGS).exists() or self.uids():
             self._check_settings()
 
     def has(self, uid: str) -> bool:
-        """Whether a study is there, whole."""
+        """Whether a study is there, whole.
+
+        Parameters
+        ----------
+        uid : str
+            StudyInstanceUID.
+
+        Returns
+        -------
+        bool
+            True if it is.
+
+        Raises
+        ------
+        InputError
+            If the UID is none.
+        """
         return (self._of(uid) / META).is_file()
 
     def holds(self, uid: str, name: str) -> bool:
-        """Whether a study is there and has an array of that name."""
+        """Whether a study is there and has an array of that name.
+
+        Parameters
+        ----------
+        uid : str
+            StudyInstanceUID.
+        name : str
+            The array's name.
+
+        Returns
+        -------
+        bool
+            True if it has.
+
+        Raises
+        ------
+        InputError
+            If the UID is none.
+        """
         return self.has(uid) and (self._of(uid) / f"{name}.npy").is_file()
 
     def uids(self) -> list[str]:
@@ -55,18 +89,50 @@ class StudyStore:
         )
 
     def meta(self, uid: str) -> dict[str, Any]:
-        """A study's description alone. Raises InputError if it is not there."""
+        """A study's description alone.
+
+        Parameters
+        ----------
+        uid : str
+            StudyInstanceUID.
+
+        Returns
+        -------
+        dict of str to Any
+            What was written with its arrays.
+
+        Raises
+        ------
+        InputError
+            If it is not there.
+        """
         return storage.read_json(self._of(uid) / META)
 
     def read(self, uid: str, mmap: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Read a study: its arrays by name and its description.
+        """Read a study.
 
-        mmap: map the arrays from disk, read-only, instead of loading them. Raises InputError if the study is
-        not there or damaged.
+        Parameters
+        ----------
+        uid : str
+            StudyInstanceUID.
+        mmap : bool
+            Map the arrays from disk, read-only, instead of loading them.
+
+        Returns
+        -------
+        arrays : dict of str to ndarray
+            Its arrays by name, of the shapes and types that were written.
+        meta : dict of str to Any
+            Its description.
+
+        Raises
+        ------
+        InputError
+            If the study is not there or damaged.
         """
         folder = self._of(uid)
         meta = self.meta(uid)
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for path in sorted(folder.glob("*.npy")):
             try:
                 arrays[path.stem] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
@@ -77,7 +143,24 @@ class StudyStore:
         return arrays, meta
 
     def write(self, uid: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Write a study, in place of an older one; it appears all at once, or not at all."""
+        """Write a study; it replaces an older one, and appears all at once or not at all.
+
+        Parameters
+        ----------
+        uid : str
+            StudyInstanceUID.
+        arrays : mapping of str to ndarray
+            Arrays by name, of any shape; objects are refused (they would need pickle).
+        meta : mapping of str to Any
+            The description, ready for JSON.
+
+        Raises
+        ------
+        InputError
+            If the UID is none, or if the folder was made with other settings meanwhile.
+        DiskFull
+            If the disk is full; nothing of the study is left then.
+        """
         target = self._of(uid)
         self._write_settings()
         temporary = storage.temporary_beside(target)
@@ -93,7 +176,13 @@ class StudyStore:
         _sync_folder(self.folder)
 
     def clean_temporaries(self) -> int:
-        """Delete what interrupted writes left behind; how many."""
+        """Delete what interrupted writes left behind.
+
+        Returns
+        -------
+        int
+            How many files and folders there were.
+        """
         left = list(self.folder.glob(".*.tmp"))
         for path in left:
             # A worker of a run that was killed may live and write for another half second: what it leaves
@@ -105,7 +194,20 @@ class StudyStore:
         return len(left)
 
     def write_index(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-        """Write index.csv, one row a study; columns: the stage's own, between the first and the last ones."""
+        """Write index.csv, one row a study.
+
+        Parameters
+        ----------
+        rows : iterable of mapping
+            Column -> value of each study.
+        columns : sequence of str
+            The stage's own columns, between the first and the last ones.
+
+        Raises
+        ------
+        DiskFull
+            If the disk is full; the older index stays then.
+        """
         frame = pd.DataFrame(list(rows), dtype=object)  # whole numbers stay whole beside blanks
         known = [*INDEX_START, *columns, *INDEX_END]
         further = [column for column in frame.columns if column not in known]
@@ -113,7 +215,18 @@ class StudyStore:
         storage.write_csv(self.folder / INDEX, frame.sort_values("StudyInstanceUID", kind="stable"))
 
     def read_index(self) -> pd.DataFrame:
-        """The index as text, empty strings for what is missing; no rows if there is none yet."""
+        """The index as text.
+
+        Returns
+        -------
+        DataFrame
+            One row a study, empty strings for what is missing; no rows if there is none yet.
+
+        Raises
+        ------
+        InputError
+            If the file is no table, or lacks columns.
+        """
         path = self.folder / INDEX
         if not path.is_file():
             return pd.DataFrame(columns=[*INDEX_START, *INDEX_END], dtype=str)
@@ -132,7 +245,7 @@ class StudyStore:
         return self.folder / check_study_uid(uid)
 
     def _put(self, temporary: Path, target: Path) -> None:
-        """Move a finished study to its place; an older one gives way, also one that came a moment ago."""
+        """Move a finished study to its folder; an older one gives way, also one that came a moment ago."""
         while True:
             try:
                 os.rename(temporary, target)

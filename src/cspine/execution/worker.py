@@ -1,4 +1,4 @@
-"""One worker process: how its parent hands it tasks and outlives its death, and what runs inside of it."""
+"""One worker process: how its parent gives it tasks and outlives its death, and what runs inside of it."""
 
 import faulthandler
 import multiprocessing
@@ -32,7 +32,7 @@ WATCH_S = 0.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its value, or the error that stands in its place."""
+    """What became of a task: its value, or the error that it ended with."""
 
     key: Any
     value: Any
@@ -50,7 +50,7 @@ class Job:
 
     function: importable from the top level of a module; arguments and values travel between processes, so
     they are best small. timeout_s: a task that takes longer is stopped. fallback: called with the same
-    arguments, once, in place of `function` for a task that crashed its process; fallback_words: how it differs.
+    arguments, once, instead of `function` for a task that crashed its process; fallback_words: how it differs.
     """
 
     function: Callable
@@ -87,7 +87,7 @@ class Worker:
     which task it took, and locks or half-written messages that a dead worker leaves go with its pool.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pool: ProcessPool | None = None
         self._held: deque[_Held] = deque()
         self._since = 0.0
@@ -98,26 +98,46 @@ class Worker:
         return [held.future for held in self._held]
 
     def give(self, job: Job, attempt: Attempt) -> None:
-        """Put a task in line; starts a process if there is none."""
-        if self._pool is None or not self._pool.active:
+        """Put a task in line; starts a process if there is none.
+
+        Parameters
+        ----------
+        job : Job
+            What is done with the task.
+        attempt : Attempt
+            The task.
+        """
+        pool = self._pool
+        if pool is None or not pool.active:
             self.stop()
-            self._pool = _new_pool()
+            pool = self._pool = _new_pool()
         if not self._held:
             self._since = time.monotonic()
-        work = (job.fallback if attempt.by_fallback else job.function, attempt.args, job.timeout_s)
+        work = [job.fallback if attempt.by_fallback else job.function, attempt.args, job.timeout_s]
         try:
-            held = _Held(attempt, self._pool.schedule(call, work, timeout=job.timeout_s))
+            held = _Held(attempt, pool.schedule(call, work, timeout=job.timeout_s))
         except RuntimeError:  # the process died this very moment
             self.stop()
-            self._pool = _new_pool()
-            held = _Held(attempt, self._pool.schedule(call, work, timeout=job.timeout_s))
+            pool = self._pool = _new_pool()
+            held = _Held(attempt, pool.schedule(call, work, timeout=job.timeout_s))
         held.future.add_done_callback(lambda _: setattr(held, "ended", time.monotonic()))
         self._held.append(held)
 
     def take(self, job: Job) -> list[Outcome | Attempt]:
-        """What ended meanwhile: outcomes, and further attempts at tasks whose process died."""
+        """What ended meanwhile.
+
+        Parameters
+        ----------
+        job : Job
+            What is done with the tasks.
+
+        Returns
+        -------
+        list of Outcome or Attempt
+            Outcomes, and further attempts at tasks whose process died.
+        """
         taken: list[Outcome | Attempt] = []
-        while self._held and (self._held[0].future.done() or not self._pool.active):
+        while self._held and (self._held[0].future.done() or not self._alive):
             held = self._held.popleft()
             # A future that is not done belongs to a broken pool, which will never finish it.
             broke = BrokenProcessPool("the pool broke down")
@@ -136,6 +156,10 @@ class Worker:
                 self.stop()
         return taken
 
+    @property
+    def _alive(self) -> bool:
+        return self._pool is not None and self._pool.active
+
     def tell_to_stop(self) -> None:
         """Begin to end the process; `stop` goes faster then."""
         if self._pool is not None:
@@ -149,7 +173,7 @@ class Worker:
             self._pool = None
 
 
-def _settle(job: Job, attempt: Attempt, error: Exception, seconds: float) -> Outcome | Attempt:
+def _settle(job: Job, attempt: Attempt, error: BaseException, seconds: float) -> Outcome | Attempt:
     """A task whose process did not answer: its outcome, or the next attempt at it."""
     spent_s = attempt.spent_s + seconds
     if isinstance(error, TimeoutError):
@@ -185,7 +209,28 @@ def _new_pool() -> ProcessPool:
 
 
 def call(function: Callable, args: tuple, timeout_s: float) -> tuple[Any, str | None, str, float]:
-    """Call the function; returns its value, the text and the class name of its error, and the seconds."""
+    """Call a function in a worker process; whatever it raises is told, not raised.
+
+    Parameters
+    ----------
+    function : callable
+        The task's function.
+    args : tuple
+        Its arguments.
+    timeout_s : float
+        What the parent allows it; `GRACE_S` after that, this process ends itself.
+
+    Returns
+    -------
+    value : Any
+        What the function returned; None after an error.
+    words : str or None
+        The text of its error.
+    kind : str
+        The class name of its error; empty without one.
+    seconds : float
+        How long it took.
+    """
     # Code that hangs while it holds the interpreter's lock can't watch the parent; this timer needs no lock.
     faulthandler.dump_traceback_later(timeout_s + GRACE_S, exit=True)
     started = time.perf_counter()
@@ -200,7 +245,13 @@ def call(function: Callable, args: tuple, timeout_s: float) -> tuple[Any, str | 
 
 
 def start_worker(parent: int) -> None:
-    """Make this process fit for work: one thread, and no life after its parent's."""
+    """Make this process fit for work: one thread, and no life after its parent's.
+
+    Parameters
+    ----------
+    parent : int
+        The parent's process id.
+    """
     import cv2  # not in the parent, which may never need it
 
     cv2.setNumThreads(1)
@@ -208,7 +259,13 @@ def start_worker(parent: int) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """End this process as soon as its parent, given by its number, is gone, however that went."""
+    """End this process as soon as its parent is gone, however that went.
+
+    Parameters
+    ----------
+    parent : int
+        The parent's process id.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -223,5 +280,5 @@ def _words(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    line = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{line}"

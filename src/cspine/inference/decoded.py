@@ -14,7 +14,21 @@ from cspine.preprocessing.resampling import resample
 def decode_study(folder: str, target: str, spacing_mm: float, fallback: bool = False) -> None:
     """Read a series in a worker process and leave the volume and its small copy as files in `target`.
 
-    fallback: without the fast decoder, which crashed.
+    Parameters
+    ----------
+    folder : str
+        The study's folder with its DICOM files.
+    target : str
+        A folder for the files; what an earlier attempt left there is deleted.
+    spacing_mm : float
+        Voxel size of the small copy on all axes.
+    fallback : bool
+        Read without the fast decoder, which crashed.
+
+    Raises
+    ------
+    InputError
+        If the series can't be read.
     """
     volume = read_study(folder, fallback)
     small = resample(volume, spacing_mm)
@@ -26,13 +40,34 @@ def decode_study(folder: str, target: str, spacing_mm: float, fallback: bool = F
 
 
 def load_small(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The small copy's HU int16 (z, y, x) and its affine float64 (4, 4), as `decode_study` left them."""
+    """Load the small copy that `decode_study` left.
+
+    Parameters
+    ----------
+    folder : Path
+        Its `target`.
+
+    Returns
+    -------
+    hu : ndarray of int16, shape (z, y, x)
+        Hounsfield units.
+    affine : ndarray of float64, shape (4, 4)
+        From (z, y, x) index to patient mm.
+    """
     hu = np.load(folder / "small.npy", allow_pickle=False)
     return hu, np.load(folder / "small_affine.npy", allow_pickle=False)
 
 
 def save_volume(volume: Volume, folder: Path) -> None:
-    """Write a volume into a folder of its own; `load_volume` reads it."""
+    """Write a volume into a folder of its own; `load_volume` reads it.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan; how its voxels lie in the files (`files`) is not kept.
+    folder : Path
+        The folder, which exists.
+    """
     np.save(folder / "hu.npy", volume.hu, allow_pickle=False)
     np.save(folder / "affine.npy", volume.affine, allow_pickle=False)
     np.save(folder / "file_numbers.npy", volume.file_numbers, allow_pickle=False)
@@ -40,7 +75,18 @@ def save_volume(volume: Volume, folder: Path) -> None:
 
 
 def load_volume(folder: Path) -> Volume:
-    """The volume that `save_volume` wrote, its voxels mapped from disk."""
+    """Load the volume that `save_volume` wrote, its voxels mapped from disk.
+
+    Parameters
+    ----------
+    folder : Path
+        The volume's folder.
+
+    Returns
+    -------
+    Volume
+        The scan, without `files`.
+    """
     words = storage.read_json(folder / "volume.json")
     return Volume(
         hu=np.load(folder / "hu.npy", mmap_mode="r", allow_pickle=False),

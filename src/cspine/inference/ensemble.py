@@ -23,9 +23,24 @@ from cspine.settings.presets import Preset
 
 
 def models_of(run: Path) -> tuple[list[Path], list[Path]]:
-    """Checkpoints of a run's locators and classifiers, by fold.
+    """List the checkpoints of a run's locators and classifiers, by fold.
 
-    Raises InputError if a fold of the split is missing of either, or if two of them come from different splits.
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+
+    Returns
+    -------
+    locators : list of Path
+        One a fold.
+    classifiers : list of Path
+        One a fold.
+
+    Raises
+    ------
+    InputError
+        If a fold of the split is missing of either, or if two of them come from different splits.
     """
     layout = RunLayout(run)
     found = {kind: layout.models(kind) for kind in (LOCATOR, CLASSIFIER)}
@@ -62,7 +77,25 @@ class Ensemble:
 
     @classmethod
     def load(cls, run: Path, device: torch.device | None = None) -> "Ensemble":
-        """Read a run's checkpoints. Raises InputError if one is missing or of other settings than the rest."""
+        """Read a run's checkpoints.
+
+        Parameters
+        ----------
+        run : Path
+            The run's folder.
+        device : torch.device, optional
+            Where the networks are put; by default the first GPU, or the CPU.
+
+        Returns
+        -------
+        Ensemble
+            All folds, ready to be asked.
+
+        Raises
+        ------
+        InputError
+            If a checkpoint is missing or of other settings than the rest, and as in `models_of`.
+        """
         device = device or best_device()
         locators, classifiers = models_of(run)
         preset = preset_of(classifiers[0], CLASSIFIER)
@@ -80,11 +113,33 @@ class Ensemble:
         )
 
     def segment(self, hu: np.ndarray) -> np.ndarray:
-        """Label map uint8 (z, y, x) of a small volume, int16 (z, y, x) at the locator's spacing."""
+        """Label a small volume.
+
+        Parameters
+        ----------
+        hu : ndarray of int16, shape (z, y, x)
+            Hounsfield units at the locator's spacing.
+
+        Returns
+        -------
+        ndarray of uint8, shape (z, y, x)
+            Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+        """
         return label_map(self.locators, hu, self.device)
 
     def predict(self, column: Column) -> np.ndarray:
-        """Mean logits of the folds for a column: float64 (8,), C1 to C7 then patient_overall."""
+        """Compute mean logits of the folds for a column.
+
+        Parameters
+        ----------
+        column : Column
+            The study's column.
+
+        Returns
+        -------
+        ndarray of float64, shape (8,)
+            C1 to C7 then patient_overall.
+        """
         images, masks = study_stacks(column, self.preset.stacks)
         logits = study_logits(
             self.classifiers, torch.from_numpy(images)[None], torch.from_numpy(masks)[None], self.device

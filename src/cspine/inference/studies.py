@@ -46,8 +46,21 @@ def predict_studies(
 ) -> Iterator[Prediction]:
     """Predict study after study; one that fails gives a reason, and the next one follows.
 
-    folders: study -> folder with its DICOM files. decoded: an empty folder for decoded volumes; each is
-    removed once it was used. Studies that the deadline leaves out are yielded last, with that reason.
+    Parameters
+    ----------
+    folders : Mapping of str to Path
+        Study -> folder with its DICOM files.
+    ensemble : Ensemble
+        The networks.
+    decoded : Path
+        An empty folder for decoded volumes; each is removed once it was used.
+    limits : Limits
+        What may be used.
+
+    Yields
+    ------
+    Prediction
+        Each study once. Those that the deadline leaves out come last, with that reason.
     """
     spacing = ensemble.preset.locator.spacing_mm
     here = {study: decoded / f"{number:05d}" for number, study in enumerate(folders)}

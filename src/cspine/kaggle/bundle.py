@@ -16,7 +16,24 @@ MARKER = "cspine-bundle.json"
 def assemble(run: Path, folder: Path, wheels: Path | None = None) -> list[Path]:
     """Make the bundle anew: MARKER, src/cspine, models/ and, if given, wheels/.
 
-    Returns the files written. Raises InputError if the run is not complete.
+    Parameters
+    ----------
+    run : Path
+        The run whose models are bundled.
+    folder : Path
+        The bundle's folder; what it held before is removed.
+    wheels : Path, optional
+        A folder with wheels that Kaggle's image lacks.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        If the run is not complete.
     """
     Calibration.load(run)
     locators, classifiers = models_of(run)

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from cspine import cli, storage
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PUBLISHED
 from cspine.competition.metric import best_constants
+from cspine.competition.rows import split_row_ids
 from cspine.competition.submission import assemble, write_submission
-from cspine.competition.tables import UID_COLUMN, read_sample, split_row_ids
+from cspine.competition.tables import read_sample
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
 from cspine.inference.ensemble import Ensemble
@@ -59,7 +61,15 @@ class KernelRun:
         write_submission(self.path, frame, self.sample)
 
     def take(self, prediction: Prediction, calibration: Calibration) -> None:
-        """Note one study's outcome."""
+        """Note one study's outcome.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            The study's logits, or the reason why there are none.
+        calibration : Calibration
+            From logits to values to submit.
+        """
         if prediction.logits is None or prediction.column is None:
             self.report.fell_back[prediction.study] = prediction.reason
             return
@@ -70,7 +80,13 @@ class KernelRun:
             self.write()
 
     def folders(self) -> dict[str, Path]:
-        """Study -> folder, for those that are there; the others are noted."""
+        """Find the studies' folders; a study without one is noted.
+
+        Returns
+        -------
+        dict of str to Path
+            Study to folder, for those that are there.
+        """
         wanted = {study: self.competition / "test_images" / study for study in self.studies}
         for study, folder in wanted.items():
             if not folder.is_dir():
@@ -78,7 +94,20 @@ class KernelRun:
         return {study: folder for study, folder in wanted.items() if folder.is_dir()}
 
     def predict(self, models: Path, until: float) -> None:
-        """Predict all studies whose folders are there."""
+        """Predict all studies whose folders are there.
+
+        Parameters
+        ----------
+        models : Path
+            A run's checkpoints and calibration.
+        until : float
+            time.monotonic() after which no further study is begun.
+
+        Raises
+        ------
+        InputError
+            If the models or the calibration can't be used, or if no study at all could be predicted.
+        """
         calibration = Calibration.load(models)
         self.constants = np.array(calibration.constants)
         self.write()
@@ -100,7 +129,13 @@ class KernelRun:
             )
 
     def finish(self, started: float) -> None:
-        """Write the final file and say which studies fell back to constants."""
+        """Write the final file and say which studies fell back to constants.
+
+        Parameters
+        ----------
+        started : float
+            time.monotonic() when the kernel began.
+        """
         self.write()
         for study in self.studies:
             if study not in self.values:
@@ -122,16 +157,27 @@ class KernelRun:
 def main(competition: Path, models: Path, working: Path) -> int:
     """Predict every study of the sample submission.
 
-    competition: the folder with sample_submission.csv and test_images. models: a run's checkpoints and
-    calibration. working: where submission.csv and inference.json are written. Returns the exit code: 0, or 1
-    if the models could not be used and this is not the scoring run (which keeps its valid submission).
+    Parameters
+    ----------
+    competition : Path
+        The folder with sample_submission.csv and test_images.
+    models : Path
+        A run's checkpoints and calibration.
+    working : Path
+        Where submission.csv and inference.json are written.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 1 if the models could not be used and this is not the scoring run (which keeps
+        its valid submission).
     """
     started = time.monotonic()
     kernel = KernelRun(competition, working)
     kernel.write()  # from here on there is a valid submission, whatever happens
     try:
         kernel.predict(models, started + TIME_LIMIT_S)
-    except Exception as error:  # noqa: BLE001 (the submission must survive everything; the problem is reported)
+    except Exception as error:  # noqa: BLE001 (the submission must survive; the problem is reported)
         kernel.report.problem = f"{error.__class__.__name__}: {error}"
         print(f"PROBLEM: {kernel.report.problem}", file=sys.stderr, flush=True)
     kernel.finish(started)

@@ -43,7 +43,24 @@ sys.addaudithook(refuse)
 
 
 def make_submission(competition: Path, run: Path, script: Path, out: Path) -> None:
-    """Run the kernel and say what it made; parameters and errors as of `run_kernel`."""
+    """Run the kernel and say what it made.
+
+    Parameters
+    ----------
+    competition : Path
+        The folder with sample_submission.csv and test_images.
+    run : Path
+        The run with the models.
+    script : Path
+        The kernel's code file.
+    out : Path
+        The folder for submission.csv, inference.json and Kaggle's folders.
+
+    Raises
+    ------
+    InputError
+        As `run_kernel`.
+    """
     with storage.locked(out, "submission"):
         result = run_kernel(competition, run, script, out)
         report = storage.read_json(out / INFERENCE_REPORT)
@@ -60,9 +77,28 @@ def make_submission(competition: Path, run: Path, script: Path, out: Path) -> No
 def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
     """Lay out Kaggle's folders in `out`, run the kernel's script there, check what it left.
 
-    competition: the folder with sample_submission.csv and test_images. run: the models. script: the kernel's
-    code file. Returns the path of the checked submission.csv. Nothing is run if models, code, sample and scans
-    are those of the submission that is there. Raises InputError if the kernel fails or its file is not valid.
+    Nothing is run if models, code, sample and scans are those of the submission that is there.
+
+    Parameters
+    ----------
+    competition : Path
+        The folder with sample_submission.csv and test_images.
+    run : Path
+        The run with the models.
+    script : Path
+        The kernel's code file.
+    out : Path
+        The folder for submission.csv, inference.json and Kaggle's folders.
+
+    Returns
+    -------
+    Path
+        The checked submission.csv.
+
+    Raises
+    ------
+    InputError
+        If the kernel fails or its file is not valid.
     """
     sample = read_sample(competition)
     inputs, working = out / "kaggle" / "input", out / "kaggle" / "working"

@@ -12,22 +12,32 @@ from cspine.kaggle.bundle import assemble
 
 @dataclass(frozen=True)
 class PushSources:
-    """What is sent, and in whose name.
-
-    run: the run whose models are bundled. kernel: the kernel's folder. owner: a Kaggle user name; it goes into
-    both metadata files. wheels: a folder with wheels that Kaggle's image lacks, None to send none.
-    """
+    """What is sent, and in whose name."""
 
     run: Path
+    """The run whose models are bundled."""
     kernel: Path
+    """The kernel's folder."""
     owner: str
+    """A Kaggle user name; it goes into both metadata files."""
     wheels: Path | None
+    """A folder with wheels that Kaggle's image lacks, None to send none."""
 
 
 def prepare_push(sources: PushSources, out: Path) -> None:
     """Assemble out/bundle and out/kernel, and say which two commands send them; nothing is sent.
 
-    Raises InputError if the run is not complete or the folder of wheels holds none.
+    Parameters
+    ----------
+    sources : PushSources
+        What is sent, and in whose name.
+    out : Path
+        The folder for bundle/ and kernel/.
+
+    Raises
+    ------
+    InputError
+        If the run is not complete or the folder of wheels holds none.
     """
     if sources.wheels is not None and not list(sources.wheels.glob("*.whl")):
         raise InputError(f"--wheels {sources.wheels}: no .whl file in it; `make wheels` downloads them")

@@ -17,7 +17,19 @@ PYTHONS = ("3.12", "3.13")
 def download_wheels(requirements: Path, out: Path, pythons: tuple[str, ...] = PYTHONS) -> None:
     """Ask pip for the wheels of each Python version.
 
-    Raises InputError if the requirements lack their heading, or pip can't download them.
+    Parameters
+    ----------
+    requirements : Path
+        A requirements.txt with the part that `travelling` reads.
+    out : Path
+        The folder for the wheels.
+    pythons : tuple of str
+        Python versions, such as "3.12".
+
+    Raises
+    ------
+    InputError
+        If the requirements lack their heading, or pip can't download them.
     """
     names = travelling(requirements.read_text())
     with storage.locked(out, "wheels"):
@@ -33,7 +45,23 @@ def download_wheels(requirements: Path, out: Path, pythons: tuple[str, ...] = PY
 
 
 def travelling(text: str) -> list[str]:
-    """The pinned packages that travel with the bundle. Raises InputError if their heading is gone."""
+    """Find the pinned packages that travel with the bundle.
+
+    Parameters
+    ----------
+    text : str
+        The content of requirements.txt.
+
+    Returns
+    -------
+    list of str
+        Requirements, one a package.
+
+    Raises
+    ------
+    InputError
+        If their heading is gone.
+    """
     if HEADING not in text:
         raise InputError(
             f"requirements: no comment {HEADING!r}; expected it above the packages that Kaggle lacks"

@@ -23,7 +23,14 @@ from cspine.storage import write_bytes
 
 
 def provenance() -> dict[str, str]:
-    """Versions and the git hash of the code that trains, where it is a git checkout and git is installed."""
+    """Collect versions and the git hash of the code that trains.
+
+    Returns
+    -------
+    dict of str to str
+        cspine, git, python, torch, timm and numpy; git is `unknown` where it is not a git checkout or git is
+        not installed.
+    """
     git = "unknown"
     if shutil.which("git"):
         asked = ["git", "rev-parse", "HEAD"]
@@ -42,14 +49,42 @@ def provenance() -> dict[str, str]:
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
-    """Write weights with their description (settings and what else a reader needs, as JSON) atomically."""
+    """Write weights with their description and `provenance`, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        The safetensors file.
+    weights : dict of str to Tensor, each of any shape
+        As from `Module.state_dict`.
+    description : dict
+        Settings and what else a reader needs; stored as JSON.
+    """
     metadata = {"description": json.dumps(description), "provenance": json.dumps(provenance())}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_bytes(path, save(tensors, metadata=metadata))
 
 
 def read_description(path: Path, made_by: str) -> dict[str, Any]:
-    """The description that `save_weights` stored. Raises InputError for a missing or broken file."""
+    """Read the description that `save_weights` stored.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    made_by : str
+        The command that makes it, for messages.
+
+    Returns
+    -------
+    dict
+        The description.
+
+    Raises
+    ------
+    InputError
+        For a missing or broken file.
+    """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; `{made_by}` makes it")
     try:
@@ -62,7 +97,22 @@ def read_description(path: Path, made_by: str) -> dict[str, Any]:
 
 
 def load_weights(path: Path, model: nn.Module, made_by: str) -> None:
-    """Fill a model. Raises InputError if the file belongs to another architecture."""
+    """Fill a model.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    model : Module
+        A network of the same architecture; its weights are overwritten.
+    made_by : str
+        The command that makes the checkpoint, for messages.
+
+    Raises
+    ------
+    InputError
+        For a missing or broken file, and if the file belongs to another architecture.
+    """
     read_description(path, made_by)
     with safe_open(path, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -76,7 +126,24 @@ def load_weights(path: Path, model: nn.Module, made_by: str) -> None:
 
 
 def check_settings(path: Path, found: dict[str, Any], expected: dict[str, Any], made_by: str) -> None:
-    """Refuse a checkpoint whose description differs from the one in use, naming what differs."""
+    """Refuse a checkpoint whose description differs from the one in use, naming what differs.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint, for messages.
+    found : dict
+        Its description.
+    expected : dict
+        The description in use; tuples and lists count as the same, as they do in JSON.
+    made_by : str
+        The command that makes the checkpoint, for messages.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
     old, new = _flat(json.loads(json.dumps(found))), _flat(json.loads(json.dumps(expected)))
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if differing:

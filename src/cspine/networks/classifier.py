@@ -1,5 +1,7 @@
 """Is it broken? An encoder over slices, a sequence model over a vertebra, attention over the seven levels."""
 
+from typing import cast
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,26 @@ and 0.65 for the patient, about what the competition's rates ask for (0.04-0.33 
 
 
 def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "") -> nn.Module:
-    """The timm encoder: (images, channels, y, x) -> (images, features).
+    """Make the timm encoder: (images, channels, y, x) -> (images, features).
 
-    weights: a file with timm's weights of this encoder, for machines without a network. Raises InputError
-    for an unknown name and for pretrained weights that can't be had.
+    Parameters
+    ----------
+    settings : ClassifierSettings
+        Name and options of the encoder, and whether it starts from timm's weights.
+    channels : int
+        Channels of its input.
+    weights : str
+        A file with timm's weights of this encoder, for machines without a network.
+
+    Returns
+    -------
+    Module
+        The encoder.
+
+    Raises
+    ------
+    InputError
+        For an unknown name and for pretrained weights that can't be had.
     """
     options = dict(settings.encoder_options)
     if weights:
@@ -42,9 +60,28 @@ def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "")
 
 
 def encoder_input(images: Tensor, masks: Tensor) -> Tensor:
-    """What the encoder sees: uint8 (..., y, x, neighbours) and (..., y, x) -> float (images, channels, y, x)."""
+    """Make what the encoder sees of slices and their masks.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (..., y, x, neighbours)
+        Slices with their neighbours.
+    masks : Tensor of uint8, shape (..., y, x)
+        The slices' masks.
+
+    Returns
+    -------
+    Tensor of float32, shape (images, neighbours + 1, y, x)
+        In [-1, 1], the mask as the last channel.
+    """
     pixels = torch.cat([images, masks[..., None]], dim=-1).flatten(0, -4)
     return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # in [-1, 1]
+
+
+def _feature_count(encoder: nn.Module) -> int:
+    """How many features a timm encoder gives for an image."""
+    # Every timm model has this number; torch's types expect tensors and modules alone as attributes.
+    return cast(int, encoder.num_features)
 
 
 def _zero_init(head: nn.Linear) -> nn.Linear:
@@ -60,10 +97,23 @@ class SliceNet(nn.Module):
     def __init__(self, settings: ClassifierSettings, channels: int, encoder_weights: str = ""):
         super().__init__()
         self.encoder = make_encoder(settings, channels, encoder_weights)
-        self.head = nn.Linear(self.encoder.num_features, 1)
+        self.head = nn.Linear(_feature_count(self.encoder), 1)
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
-        """uint8 (batch, slices, y, x, neighbours) and (batch, slices, y, x) -> slice logits (batch, slices)."""
+        """Give slices their logits.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (batch, slices, y, x, neighbours)
+            Slices with their neighbours.
+        masks : Tensor of uint8, shape (batch, slices, y, x)
+            The slices' masks.
+
+        Returns
+        -------
+        Tensor of float, shape (batch, slices)
+            Slice logits.
+        """
         return self.head(self.encoder(encoder_input(images, masks))).reshape(images.shape[:2])
 
 
@@ -82,12 +132,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.settings = settings
         self.encoder = make_encoder(settings, channels, encoder_weights)
-        width = 2 * settings.hidden
-        self.reduce = nn.Sequential(nn.LayerNorm(self.encoder.num_features), nn.Dropout(settings.dropout))
-        self.sequence = nn.GRU(
-            self.encoder.num_features, settings.hidden, batch_first=True, bidirectional=True
-        )
-        self.slice_alone = nn.Linear(self.encoder.num_features, 1)
+        features, width = _feature_count(self.encoder), 2 * settings.hidden
+        self.reduce = nn.Sequential(nn.LayerNorm(features), nn.Dropout(settings.dropout))
+        self.sequence = nn.GRU(features, settings.hidden, batch_first=True, bidirectional=True)
+        self.slice_alone = nn.Linear(features, 1)
         nn.init.constant_(self.slice_alone.bias, INITIAL_SLICE_LOGIT)
         self.slice_head = _zero_init(nn.Linear(width, 1))
         self.attention = nn.Sequential(
@@ -99,7 +147,7 @@ class Classifier(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, nhead=4, dim_feedforward=width, dropout=settings.dropout, batch_first=True, norm_first=True
         )
-        self.context = nn.Identity()
+        self.context: nn.Module = nn.Identity()
         if settings.context_layers:
             self.context = nn.TransformerEncoder(layer, settings.context_layers, enable_nested_tensor=False)
         self.context_head = _zero_init(nn.Linear(width, 1))
@@ -109,18 +157,34 @@ class Classifier(nn.Module):
     def load_pretrained(self, learnt: SliceNet, prior_shift: float) -> None:
         """Take over an encoder that was trained on single slices, with its head.
 
-        prior_shift: what is added to its logits, since fractures were commoner in its training.
+        Parameters
+        ----------
+        learnt : SliceNet
+            The trained network, with the same encoder.
+        prior_shift : float
+            What is added to its logits, since fractures were commoner in its training.
         """
         self.encoder.load_state_dict(learnt.encoder.state_dict())
         self.slice_alone.load_state_dict(learnt.head.state_dict())
         with torch.no_grad():
-            self.slice_alone.bias += prior_shift
+            self.slice_alone.bias.add_(prior_shift)
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of a batch of studies.
+        """Give a batch of studies their logits.
 
-        images: uint8 (batch, 7, slices, y, x, neighbours); masks: uint8 (batch, 7, slices, y, x). Returns
-        study logits (batch, 8), C1 to C7 then patient_overall, and slice logits (batch, 7, slices).
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (batch, 7, slices, y, x, neighbours)
+            Vertebra stacks.
+        masks : Tensor of uint8, shape (batch, 7, slices, y, x)
+            Their masks.
+
+        Returns
+        -------
+        study : Tensor of float, shape (batch, 8)
+            Study logits, C1 to C7 then patient_overall.
+        slices : Tensor of float, shape (batch, 7, slices)
+            Slice logits.
         """
         batch, levels, slices = images.shape[:3]
         features = self.encoder(encoder_input(images, masks)).reshape(batch * levels, slices, -1)
@@ -129,27 +193,37 @@ class Classifier(nn.Module):
         share = (self.attention(seen) + slice_logits[..., None].detach()).softmax(dim=1)
         vertebrae = (share * seen).sum(dim=1).reshape(batch, levels, -1)
 
-        alone = self.vertebra_head(vertebrae)[..., 0] + slice_logits.reshape(batch, levels, slices).logsumexp(
-            dim=2
-        )
+        slice_logits = slice_logits.reshape(batch, levels, slices)
+        alone = self.vertebra_head(vertebrae)[..., 0] + slice_logits.logsumexp(dim=2)
         tokens = torch.cat([vertebrae, self.patient_token.expand(batch, 1, -1)], dim=1) + self.level_embedding
         together = self.context_head(self.context(tokens))[..., 0]  # (batch, 8)
         vertebra_logits = alone + together[:, :-1]
         anyone = self.patient_scale * vertebra_logits.logsumexp(dim=1) + self.patient_bias
         patient = anyone + together[:, -1]
-        return torch.cat([vertebra_logits, patient[:, None]], dim=1), slice_logits.reshape(
-            batch, levels, slices
-        )
+        return torch.cat([vertebra_logits, patient[:, None]], dim=1), slice_logits
 
 
 @torch.inference_mode()
 def study_logits(
     classifiers: list[Classifier], images: Tensor, masks: Tensor, device: torch.device
 ) -> Tensor:
-    """Mean logits of several classifiers.
+    """Compute mean logits of several classifiers.
 
-    images: uint8 (batch, 7, slices, y, x, neighbours); masks: uint8 (batch, 7, slices, y, x). Returns
-    float32 (batch, 8) on the CPU.
+    Parameters
+    ----------
+    classifiers : list of Classifier
+        At least one.
+    images : Tensor of uint8, shape (batch, 7, slices, y, x, neighbours)
+        Vertebra stacks.
+    masks : Tensor of uint8, shape (batch, 7, slices, y, x)
+        Their masks.
+    device : torch.device
+        Where the classifiers are.
+
+    Returns
+    -------
+    Tensor of float32, shape (batch, 8)
+        C1 to C7 then patient_overall, on the CPU.
     """
     images, masks = images.to(device), masks.to(device)
     with autocast(device):

@@ -19,9 +19,23 @@ from cspine.settings.strict import STRICT
 
 
 def describe_fold(kind: NetworkKind, fold: int, preset: Preset, folds: dict[str, int]) -> dict[str, Any]:
-    """What a checkpoint says of itself: its settings (for a locator those that shape it) and the split.
+    """Describe a fold for its checkpoint: its settings (for a locator those that shape it) and the split.
 
-    folds: study -> fold, the whole split, of which the checkpoint keeps the number of folds and a hash.
+    Parameters
+    ----------
+    kind : {"locator", "encoder", "classifier"}
+        Which network it is.
+    fold : int
+        Its fold.
+    preset : Preset
+        The settings; those of the machine are left out.
+    folds : dict of str to int
+        Study -> fold, the whole split, of which the checkpoint keeps the number of folds and a hash.
+
+    Returns
+    -------
+    dict
+        `kind`, `fold`, `folds`, `split` and `preset`, ready for JSON.
     """
     settings = reproducible_settings(preset)
     if kind == LOCATOR:
@@ -44,7 +58,25 @@ class FoldDescription:
 
 
 def read_fold_description(path: Path, kind: NetworkKind) -> FoldDescription:
-    """What a checkpoint says of itself. Raises InputError if the file is not of this kind."""
+    """Read what a checkpoint says of itself.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    kind : {"locator", "encoder", "classifier"}
+        The network that is expected.
+
+    Returns
+    -------
+    FoldDescription
+        What `describe_fold` stored.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, broken, not of this version or not of this kind.
+    """
     try:
         found = TypeAdapter(FoldDescription).validate_python(read_description(path, MADE_BY[kind]))
     except ValidationError as error:
@@ -57,19 +89,73 @@ def read_fold_description(path: Path, kind: NetworkKind) -> FoldDescription:
 
 
 def preset_of(path: Path, kind: NetworkKind) -> Preset:
-    """The preset inside a checkpoint. Raises InputError if the file is not of this kind."""
+    """Read the preset inside a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    kind : {"locator", "encoder", "classifier"}
+        The network that is expected.
+
+    Returns
+    -------
+    Preset
+        For a locator only `seed`, `locator` and `locator_training` were stored; the others are defaults.
+
+    Raises
+    ------
+    InputError
+        As in `read_fold_description`.
+    """
     return read_fold_description(path, kind).preset
 
 
 def load_locator(path: Path, device: torch.device) -> Locator:
-    """A trained locator, ready to be asked."""
+    """Load a trained locator, ready to be asked.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    device : torch.device
+        Where it is put.
+
+    Returns
+    -------
+    Locator
+        In evaluation mode.
+
+    Raises
+    ------
+    InputError
+        As in `read_fold_description`, and if the weights do not fit.
+    """
     locator = Locator(preset_of(path, LOCATOR).locator)
     load_weights(path, locator, MADE_BY[LOCATOR])
     return locator.to(device).eval()
 
 
 def load_classifier(path: Path, device: torch.device) -> Classifier:
-    """A trained classifier, ready to be asked; it needs no pretrained weights any more."""
+    """Load a trained classifier, ready to be asked; it needs no pretrained weights any more.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    device : torch.device
+        Where it is put.
+
+    Returns
+    -------
+    Classifier
+        In evaluation mode.
+
+    Raises
+    ------
+    InputError
+        As in `read_fold_description`, and if the weights do not fit.
+    """
     preset = preset_of(path, CLASSIFIER)
     classifier = Classifier(replace(preset.classifier, pretrained=False), preset.stacks.channels)
     load_weights(path, classifier, MADE_BY[CLASSIFIER])

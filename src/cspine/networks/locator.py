@@ -52,23 +52,28 @@ class Locator(nn.Module):
         self.register_buffer("numbers", torch.arange(1.0, CLASSES).reshape(1, -1, 1, 1, 1), persistent=False)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Logits of every voxel; see the class."""
+        """Give every voxel its logits; see the class.
+
+        Parameters
+        ----------
+        volume : Tensor of float, shape (batch, 1, z, y, x)
+            In [-1, 1], of any size.
+
+        Returns
+        -------
+        Tensor of float32, shape (batch, 9, z, y, x)
+            Logits of background, C1-C7 and thoracic.
+        """
         levels = []
-        features = torch.cat([volume, self._coordinates(volume)], dim=1).contiguous(
-            memory_format=torch.channels_last_3d
-        )
+        features = torch.cat([volume, self._coordinates(volume)], dim=1)
+        features = features.contiguous(memory_format=torch.channels_last_3d)
         for block in self.down:
             features = block(features)
             levels.append(features)
         for block, skip in zip(self.up, reversed(levels[:-1]), strict=True):
-            features = functional.interpolate(
-                features, size=skip.shape[2:], mode="trilinear", align_corners=False
-            )
-            features = block(torch.cat([features, skip], dim=1))
+            features = block(torch.cat([_scaled_to(skip, features), skip], dim=1))
         if features.shape[2:] != volume.shape[2:]:
-            features = functional.interpolate(
-                features, size=volume.shape[2:], mode="trilinear", align_corners=False
-            )
+            features = _scaled_to(volume, features)
         bone, level, sharpness = self.head(torch.cat([features, volume], dim=1)).float().split(1, dim=1)
         level = CLASSES / 2 + CLASSES / 2 * level
         distance = (functional.softplus(sharpness) + 0.3) * (level - self.numbers).square()
@@ -82,8 +87,26 @@ class Locator(nn.Module):
         return grid.to(volume.dtype).expand(len(volume), -1, -1, -1, -1)
 
 
+def _scaled_to(like: Tensor, features: Tensor) -> Tensor:
+    """Features at the size (z, y, x) of another tensor."""
+    return functional.interpolate(features, size=like.shape[2:], mode="trilinear", align_corners=False)
+
+
 def locator_input(hu: np.ndarray, settings: LocatorSettings) -> Tensor:
-    """HU (z, y, x) through the fixed window: float32 (1, z, y, x) in [-1, 1]."""
+    """Map HU through the fixed window to what the locator sees.
+
+    Parameters
+    ----------
+    hu : ndarray of any real dtype, shape (z, y, x)
+        Hounsfield units.
+    settings : LocatorSettings
+        The window.
+
+    Returns
+    -------
+    Tensor of float32, shape (1, z, y, x)
+        In [-1, 1].
+    """
     values = torch.from_numpy(np.asarray(hu, dtype=np.float32))
     return ((values - settings.window_level_hu) / (settings.window_width_hu / 2)).clamp_(-1, 1)[None]
 
@@ -92,13 +115,29 @@ def locator_input(hu: np.ndarray, settings: LocatorSettings) -> Tensor:
 def label_map(locators: list[Locator], hu: np.ndarray, device: torch.device) -> np.ndarray:
     """Label a small volume with the mean of several locators.
 
-    hu: int16 (z, y, x) at the locators' spacing. Returns uint8 (z, y, x): 0 background, 1-7 = C1-C7,
-    8 thoracic; of every level the largest component.
+    Parameters
+    ----------
+    locators : list of Locator
+        At least one.
+    hu : ndarray of int16, shape (z, y, x)
+        Hounsfield units at the locators' spacing.
+    device : torch.device
+        Where the locators are.
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x)
+        0 background, 1-7 = C1-C7, 8 thoracic; of each of C1-C7 the largest component.
     """
-    total = None
-    for locator in locators:
-        volume = locator_input(hu, locator.settings)[None].to(device)
-        with autocast(device):
-            probability = locator(volume).float().softmax(dim=1)
-        total = probability if total is None else total + probability
+    first, *others = locators
+    total = _probability(first, hu, device)
+    for locator in others:
+        total = total + _probability(locator, hu, device)
     return largest_components(total[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
+
+
+def _probability(locator: Locator, hu: np.ndarray, device: torch.device) -> Tensor:
+    """How sure one locator is of each class in each voxel: float32 (1, 9, z, y, x)."""
+    volume = locator_input(hu, locator.settings)[None].to(device)
+    with autocast(device):
+        return locator(volume).float().softmax(dim=1)

@@ -4,18 +4,46 @@ import torch
 
 
 def fast_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where there is hardware for it, float16 on older GPUs (T4), else float32."""
+    """Choose the number format that a device computes fastest in.
+
+    Parameters
+    ----------
+    device : torch.device
+        A CPU or a GPU.
+
+    Returns
+    -------
+    torch.dtype
+        bfloat16 where there is hardware for it, float16 on older GPUs (T4), else float32.
+    """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """A context in which networks compute in the device's `fast_precision`; in float32 nothing is cast."""
+    """Make a context in which networks compute in the device's `fast_precision`.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the networks are.
+
+    Returns
+    -------
+    torch.autocast
+        The context; in float32 nothing is cast.
+    """
     precision = fast_precision(device)
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def best_device() -> torch.device:
-    """The first GPU, or the CPU."""
+    """Choose the first GPU, or the CPU where there is none.
+
+    Returns
+    -------
+    torch.device
+        The device.
+    """
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -22,12 +22,27 @@ BOX_AXES = [0, 1, 2, 1, 2]
 
 
 def boxes_by_slice(boxes: pd.DataFrame, volume: Volume) -> pd.DataFrame:
-    """Turn rows of train_bounding_boxes.csv into boxes in a volume, as `read_series` returned it.
+    """Turn rows of train_bounding_boxes.csv into boxes in a volume.
 
-    boxes: one study's rows with x, y, width, height (pixels of the file, (x, y) is the corner nearest to
-    (0, 0)) and slice_number (number in the file name). Returns a DataFrame z int64, x, y, width, height
-    float64 in voxels, (x, y) again the corner nearest to (0, 0), cut to the image; its `attrs["notes"]` is a
-    list that says what was left out: numbers without a slice, boxes beside the image.
+    Parameters
+    ----------
+    boxes : DataFrame
+        One study's rows with x, y, width, height (pixels of the file, (x, y) is the corner nearest to (0, 0))
+        and slice_number (number in the file name).
+    volume : Volume
+        The study as `read_series` returned it.
+
+    Returns
+    -------
+    DataFrame
+        Columns z int64, x, y, width, height float64 in voxels, (x, y) again the corner nearest to (0, 0), cut
+        to the image. Its `attrs["notes"]` is a list that says what was left out: numbers without a slice,
+        boxes beside the image.
+
+    Raises
+    ------
+    ValueError
+        If the volume was resampled.
     """
     files = volume.files
     if files is None:
@@ -64,11 +79,32 @@ def boxes_by_slice(boxes: pd.DataFrame, volume: Volume) -> pd.DataFrame:
 def place_boxes(
     boxes: list[list[float]], volume: Volume, labels: np.ndarray, affine: np.ndarray, fractured: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Annotated boxes in a volume, each with the fractured level that it lies on.
+    """Place annotated boxes in a volume, each with the fractured level that it lies on.
 
-    boxes: rows of train_bounding_boxes.csv as x, y, width, height, slice_number. labels, affine: the label
-    map. fractured: bool (7,). Returns float64 (n, 6) rows level, z, top y, left x, bottom y, right x in
-    voxels, and notes on boxes that were left out.
+    Parameters
+    ----------
+    boxes : list of list of float
+        Rows of train_bounding_boxes.csv as x, y, width, height, slice_number.
+    volume : Volume
+        The study as `read_series` returned it.
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+    affine : ndarray of float64, shape (4, 4)
+        From the label map's (z, y, x) index to patient mm.
+    fractured : ndarray of bool, shape (7,)
+        Which of C1-C7 are fractured.
+
+    Returns
+    -------
+    placed : ndarray of float64, shape (n, 6)
+        Rows level (1-7), z, top y, left x, bottom y, right x in voxels of the volume.
+    notes : list of str
+        What was left out: numbers without a slice, boxes beside the image or on no fractured level.
+
+    Raises
+    ------
+    ValueError
+        If the volume was resampled.
     """
     if not boxes:
         return np.zeros((0, 6)), []
@@ -87,10 +123,24 @@ def boxes_with_levels(
 ) -> np.ndarray:
     """Say for each annotated box which fractured level it lies on.
 
-    boxes: float64 (n, 5) rows z, top y, left x, bottom y, right x in voxels of the volume. labels: uint8
-    label map; scale: float64 (4, 4), volume index -> label index. fractured: bool (7,), C1 to C7. Returns
-    (m, 6) rows with the level (1-7) first. Where only one level is fractured the box belongs to it; else a
-    box that meets no fractured level is left out.
+    Where only one level is fractured the box belongs to it; else a box that meets no fractured level is left
+    out.
+
+    Parameters
+    ----------
+    boxes : ndarray of float64, shape (n, 5)
+        Rows z, top y, left x, bottom y, right x in voxels of the volume.
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+    scale : ndarray of float64, shape (4, 4)
+        From the volume's index to the label map's.
+    fractured : ndarray of bool, shape (7,)
+        Which of C1 to C7 are fractured.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, 6)
+        The rows that were kept, with the level (1-7) first.
     """
     rows = []
     only = int(np.flatnonzero(fractured)[0]) + 1 if np.sum(fractured) == 1 else 0
@@ -108,11 +158,26 @@ def boxes_with_levels(
 def fractures_of(boxes: np.ndarray | pd.DataFrame, max_gap_vox: float) -> np.ndarray:
     """Number the fractures that boxes belong to.
 
-    boxes: float64 (n, 6) rows level, z, top y, left x, bottom y, right x in voxels. max_gap_vox: 1 joins boxes
-    on neighbouring slices, 0 only those on the same one. Two boxes belong to one fracture if their levels are
-    the same, their slices at most this far apart and their rectangles share an area, or if other boxes link
-    them in this way. So two fractures of a level on one slice stay apart as long as their boxes do.
-    Returns int64 (n,), counted from 0 in the order of the rows. Raises ValueError for rows that are no boxes.
+    Two boxes belong to one fracture if their levels are the same, their slices at most `max_gap_vox` apart
+    and their rectangles share an area, or if other boxes link them in this way. So two fractures of a level
+    on one slice stay apart as long as their boxes do.
+
+    Parameters
+    ----------
+    boxes : ndarray of float64, shape (n, 6), or DataFrame
+        Rows level, z, top y, left x, bottom y, right x in voxels.
+    max_gap_vox : float
+        1 joins boxes on neighbouring slices, 0 only those on the same one.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        The fracture of each box, counted from 0 in the order of the rows.
+
+    Raises
+    ------
+    ValueError
+        For rows that are no boxes.
     """
     rows = _rows(boxes)
     low, high = rows[:, None, [TOP, LEFT]], rows[:, None, [BOTTOM, RIGHT]]
@@ -126,9 +191,23 @@ def fractures_of(boxes: np.ndarray | pd.DataFrame, max_gap_vox: float) -> np.nda
 def envelope(boxes: np.ndarray | pd.DataFrame, fractures: np.ndarray | None = None) -> np.ndarray:
     """Join several annotators' boxes: for each fracture and slice the smallest box that holds all of them.
 
-    boxes: float64 (n, 6) as in `fractures_of`. fractures: int (n,), which fracture each belongs to; by default
-    boxes of a level that overlap on their slice are of one fracture, and others stay apart.
-    Returns (m, 6), by level, fracture and z. Raises ValueError for rows that are no boxes.
+    Parameters
+    ----------
+    boxes : ndarray of float64, shape (n, 6), or DataFrame
+        Rows as in `fractures_of`.
+    fractures : ndarray of int, shape (n,), optional
+        Which fracture each box belongs to; by default boxes of a level that overlap on their slice are of one
+        fracture, and others stay apart.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, 6)
+        The joined boxes by level, fracture and z.
+
+    Raises
+    ------
+    ValueError
+        For rows that are no boxes.
     """
     rows = _rows(boxes)
     fractures = fractures_of(rows, max_gap_vox=0) if fractures is None else np.asarray(fractures)
@@ -145,11 +224,27 @@ def envelope(boxes: np.ndarray | pd.DataFrame, fractures: np.ndarray | None = No
 
 
 def interpolate(keys: np.ndarray | pd.DataFrame, z: np.ndarray) -> np.ndarray:
-    """Boxes of one fracture on any slices between its key slices: each corner moves linearly with z.
+    """Interpolate boxes of one fracture on any slices between its key slices.
 
-    keys: float64 (n, 6) as in `fractures_of`, one level and one box a slice, in any order. z: (m,), slices
-    asked for, within those of the keys. Returns float64 (m, 6); on a key slice the key itself. Raises
-    ValueError for keys of several levels or twice on a slice, and for a z beyond them: nobody looked there.
+    Each corner moves linearly with z; on a key slice the result is the key itself.
+
+    Parameters
+    ----------
+    keys : ndarray of float64, shape (n, 6), or DataFrame
+        Rows as in `fractures_of`, one level and one box a slice, in any order.
+    z : ndarray of float64, shape (m,)
+        Slices asked for, within those of the keys.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, 6)
+        One box a slice, in the order of `z`.
+
+    Raises
+    ------
+    ValueError
+        For rows that are no boxes, for no key at all, keys of several levels or twice on a slice, and for a z
+        beyond them: nobody looked there.
     """
     rows, z = _rows(keys), np.asarray(z, dtype=np.float64).reshape(-1)
     rows = rows[np.argsort(rows[:, Z])]
@@ -170,10 +265,26 @@ def fill_between(
 ) -> np.ndarray:
     """Give every fracture one box on each of its slices, also on those between its key slices.
 
-    boxes: float64 (n, 6) as in `fractures_of`, z in whole slices. max_gap_vox: key slices further apart are
-    taken for separate fractures. slices: int (k,), the only slices that may be filled; by default all.
-    Several boxes of a fracture on one slice become their envelope first. Returns (m, 6), by level, fracture
-    and z. Raises ValueError for rows that are no boxes.
+    Several boxes of a fracture on one slice become their envelope first.
+
+    Parameters
+    ----------
+    boxes : ndarray of float64, shape (n, 6), or DataFrame
+        Rows as in `fractures_of`, z in whole slices.
+    max_gap_vox : float
+        Key slices further apart are taken for separate fractures.
+    slices : ndarray of int, shape (k,), optional
+        The only slices that may be filled; by default all.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, 6)
+        The boxes by level, fracture and z.
+
+    Raises
+    ------
+    ValueError
+        For rows that are no boxes.
     """
     rows = _rows(boxes)
     fractures = fractures_of(rows, max_gap_vox)
@@ -196,9 +307,8 @@ def _rows(boxes: np.ndarray | pd.DataFrame) -> np.ndarray:
         return np.zeros((0, 6))
     if rows.ndim != 2 or rows.shape[1] != 6:
         raise ValueError(f"boxes: found an array of {rows.shape}; expected (n, 6): level, z and two corners")
-    good = (
-        np.isfinite(rows).all(axis=1) & (rows[:, BOTTOM] >= rows[:, TOP]) & (rows[:, RIGHT] >= rows[:, LEFT])
-    )
+    upright = (rows[:, BOTTOM] >= rows[:, TOP]) & (rows[:, RIGHT] >= rows[:, LEFT])
+    good = np.isfinite(rows).all(axis=1) & upright
     if not good.all():
         raise ValueError(
             f"boxes: found {rows[~good][0]}; expected level, z, top y, left x, bottom y, right x"

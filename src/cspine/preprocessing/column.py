@@ -53,11 +53,24 @@ class Column:
     notes: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays as a cache stores them."""
+        """Collect the arrays as a cache stores them.
+
+        Returns
+        -------
+        dict of str to ndarray
+            `image`, `labels` and `boxes`, as in the class.
+        """
         return {"image": self.image, "labels": self.labels, "boxes": self.boxes}
 
     def meta(self) -> dict[str, Any]:
-        """Everything but the arrays, ready for JSON."""
+        """Describe everything but the arrays, ready for JSON.
+
+        Returns
+        -------
+        dict
+            `study`, `spacing_mm`, `label_origin_mm`, `label_spacing_mm`, `extents` (rows top, bottom, centre
+            y, centre x) and `notes`.
+        """
         return {
             "study": self.study,
             "spacing_mm": list(self.spacing_mm),
@@ -69,7 +82,21 @@ class Column:
 
     @classmethod
     def load(cls, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> "Column":
-        """The column that `arrays` and `meta` describe."""
+        """Make the column that `arrays` and `meta` describe.
+
+        Parameters
+        ----------
+        arrays : dict of str to ndarray
+            What `Column.arrays` gave: `image` and `labels`, each of a shape (z, y, x), `boxes` of shape (n,
+            6).
+        meta : dict
+            What `Column.meta` gave; further keys are left alone.
+
+        Returns
+        -------
+        Column
+            The same column; its arrays are those handed in, not copies.
+        """
         return cls(
             study=meta["study"],
             spacing_mm=tuple(meta["spacing_mm"]),
@@ -88,9 +115,27 @@ def locate_levels(
 ) -> tuple[np.ndarray, list[str]]:
     """Measure where each of C1-C7 lies in a label map.
 
-    labels: uint8 (z, y, x), each level one component. Returns float64 (7, 4) rows top z, bottom z (outer
-    faces of its voxels), centre y, centre x in mm from the centre of voxel (0, 0, 0), and notes on levels
-    that had to be placed from their neighbours. Raises InputError if fewer than three levels are there.
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map, each level one component.
+    spacing_mm : tuple of float
+        Its voxel size (z, y, x).
+    study : str
+        The study's name, for messages.
+
+    Returns
+    -------
+    rows : ndarray of float64, shape (7, 4)
+        Top z, bottom z (outer faces of its voxels), centre y, centre x of each level, in mm from the centre
+        of voxel (0, 0, 0).
+    notes : list of str
+        On levels that had to be placed from their neighbours, and on an order that is not from head to feet.
+
+    Raises
+    ------
+    InputError
+        If fewer than three levels are there.
     """
     rows = np.full((len(LEVELS), 4), np.nan)
     for number, bounds in enumerate(ndimage.find_objects(labels, max_label=len(LEVELS))):
@@ -121,9 +166,21 @@ def locate_levels(
 
 
 def without_specks(labels: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """A label map without the levels of which there is too little for a vertebra (`MIN_LEVEL_MM3`).
+    """Take out of a label map the levels of which there is too little for a vertebra (`MIN_LEVEL_MM3`).
 
-    One stray voxel in a shoulder would otherwise stretch the column to it. labels: uint8 (z, y, x); same back.
+    One stray voxel in a shoulder would otherwise stretch the column to it.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+    spacing_mm : tuple of float
+        Its voxel size (z, y, x).
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x)
+        The label map with 0 for such levels; `labels` itself where there are none.
     """
     sizes_mm3 = np.bincount(labels.ravel(), minlength=len(LEVELS) + 1) * np.prod(spacing_mm)
     specks = [level for level in range(1, len(LEVELS) + 1) if 0 < sizes_mm3[level] < MIN_LEVEL_MM3]
@@ -139,9 +196,28 @@ def cut_column(
 ) -> Column:
     """Cut the C1-C7 box out of a volume.
 
-    volume: the scan. labels: uint8 (z, y, x) label map on a coarser grid of the same axes, with
-    label_affine float64 (4, 4) from its (z, y, x) index to patient mm. boxes: float64 (n, 6) rows level,
-    z, top y, left x, bottom y, right x in voxels of the volume. Raises InputError where C1-C7 is not found.
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map on a coarser grid of the same axes; 0 background, 1-7 = C1-C7, 8 = thoracic.
+    label_affine : ndarray of float64, shape (4, 4)
+        From the label map's (z, y, x) index to patient mm.
+    settings : ColumnSettings
+        Spacing, margins and window.
+    boxes : ndarray of float64, shape (n, 6), optional
+        Rows level, z, top y, left x, bottom y, right x in voxels of the volume; by default none.
+
+    Returns
+    -------
+    Column
+        The C1-C7 box with its margins, as far as the scan reaches.
+
+    Raises
+    ------
+    InputError
+        If C1-C7 is not found.
     """
     spacing = np.array(volume.spacing_mm)
     to_volume = np.linalg.inv(volume.affine) @ label_affine  # label index -> volume index
@@ -167,12 +243,18 @@ def cut_column(
         image=image,
         labels=np.ascontiguousarray(crop),
         spacing_mm=settings.spacing_mm,
-        label_origin_mm=tuple(float(v) for v in first * label_spacing + shift),
-        label_spacing_mm=tuple(float(v) for v in label_spacing),
+        label_origin_mm=_zyx(first * label_spacing + shift),
+        label_spacing_mm=_zyx(label_spacing),
         extents=tuple(Extent(*(float(v) for v in row)) for row in extents),
         boxes=rows,
         notes=(*volume.notes, *notes),
     )
+
+
+def _zyx(values: np.ndarray) -> tuple[float, float, float]:
+    """Three numbers of an array as a tuple."""
+    z, y, x = (float(value) for value in values)
+    return z, y, x
 
 
 def _outer_box(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import LEVELS
-from cspine.competition.tables import BOX_FIELDS, UID_COLUMN
+from cspine.competition.tables import BOX_FIELDS
 from cspine.dicom.reader import read_study
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.errors import InputError
@@ -31,7 +32,13 @@ class ColumnsStage:
     settings: ColumnSettings
 
     def absolute(self) -> "ColumnsStage":
-        """The same for a process with another current folder."""
+        """Give the same stage with absolute paths, for a process with another current folder.
+
+        Returns
+        -------
+        ColumnsStage
+            A copy.
+        """
         labels, columns = (
             StudyStore(store.folder.absolute(), store.settings) for store in (self.labels, self.columns)
         )
@@ -46,8 +53,28 @@ def cut_columns(
 ) -> Batch:
     """Cut the column of every study that has a label map.
 
-    train, boxes: as from `tables.read_train` and `tables.read_boxes`. Raises InputError if no study has a label
-    map, or none gives a column; DiskFull if the disk is full.
+    Parameters
+    ----------
+    stage : ColumnsStage
+        What the columns are made from, and where they go.
+    train : DataFrame
+        As from `tables.read_train`.
+    boxes : DataFrame
+        As from `tables.read_boxes`.
+    execution : ExecutionSettings
+        Where the studies are worked on.
+
+    Returns
+    -------
+    Batch
+        What became of the studies.
+
+    Raises
+    ------
+    InputError
+        If no study has a label map, or none gives a column.
+    DiskFull
+        If the disk is full.
     """
     fractured = train.set_index(UID_COLUMN)[list(LEVELS)].astype(bool)
     by_study = {
@@ -58,10 +85,12 @@ def cut_columns(
         raise InputError(
             f"{stage.labels.folder}: no label map of any study in train.csv; `make locate` makes them"
         )
-    there = stage.absolute()
-    tasks = {uid: (there, uid, tuple(fractured.loc[uid].tolist()), by_study.get(uid, [])) for uid in located}
+    absolute = stage.absolute()
+    tasks = {
+        uid: (absolute, uid, tuple(fractured.loc[uid].tolist()), by_study.get(uid, [])) for uid in located
+    }
     work = StudyWork("columns", cut_study, WITHOUT_FAST_DECODER, SCAN_COLUMNS, scan_columns)
-    batch = run_batch(work, tasks, stage.columns, execution, (there.raw, there.labels.folder))
+    batch = run_batch(work, tasks, stage.columns, execution, (absolute.raw, absolute.labels.folder))
     if not batch.done:
         uid, reason = next(iter(batch.failed.items()))
         raise InputError(
@@ -77,9 +106,30 @@ def cut_study(
     boxes: list[list[float]],
     fallback: bool = False,
 ) -> dict[str, Any]:
-    """Read one series in a worker process, cut its column and write it; returns its description.
+    """Read one series in a worker process, cut its column and write it.
 
-    fallback: without the fast decoder, which crashed.
+    Parameters
+    ----------
+    stage : ColumnsStage
+        What the column is made from, and where it goes.
+    uid : str
+        The study.
+    fractured : tuple of bool
+        Which of C1-C7 are fractured.
+    boxes : list of list of float
+        The study's rows of train_bounding_boxes.csv as x, y, width, height, slice_number.
+    fallback : bool
+        Read without the fast decoder, which crashed.
+
+    Returns
+    -------
+    dict
+        The column's description, the store's meta.json.
+
+    Raises
+    ------
+    InputError
+        If the series or its label map can't be read, or C1-C7 is not found in it.
     """
     volume = read_study(stage.raw / "train_images" / uid, fallback)
     arrays, meta = stage.labels.read(uid)

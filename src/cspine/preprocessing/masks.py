@@ -8,7 +8,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
+from nibabel.arrayproxy import ArrayLike
 from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
@@ -59,10 +59,29 @@ def read_mask(path: Path | str, volume: Volume) -> Mask:
     """Read a mask, take its stray voxels off on its own grid, lay it over a volume, and measure it.
 
     The largest piece is found on the file's voxels, where the thin arch of C1 still hangs together; a coarse
-    volume may hit or miss it. It is laid over the volume by the affine that its file carries: the nearest voxel
-    of the mask, 0 outside of it. Raises InputError for a file that is no NIfTI label image, has no geometry or
-    does not meet the volume. Source: the NIfTI-1 header's sform and qform (nifti1.h, "3D image orientation and
-    location in space").
+    volume may hit or miss it. It is laid over the volume by the affine that its file carries: the nearest
+    voxel of the mask, 0 outside of it.
+
+    Parameters
+    ----------
+    path : Path or str
+        A NIfTI file.
+    volume : Volume
+        The scan that it belongs to, at any spacing.
+
+    Returns
+    -------
+    Mask
+        Labels on the volume's voxels, and what was removed, measured and doubted.
+
+    Raises
+    ------
+    InputError
+        For a file that is no NIfTI label image, has no geometry or does not meet the volume.
+
+    References
+    ----------
+    The NIfTI-1 header's sform and qform: nifti1.h, "3D image orientation and location in space".
     """
     data, to_lps = _load(Path(path))
     # Stored with the first axis running fastest, so the view with turned axes is the quick one.
@@ -76,14 +95,35 @@ def read_mask(path: Path | str, volume: Volume) -> Mask:
 def largest_components(labels: np.ndarray) -> np.ndarray:
     """Keep, of each of C1-C7, the largest connected piece.
 
-    labels: uint8 (z, y, x). Returns a copy in which all other pieces are 0; voxels that touch by a corner
-    are connected, label 8 (several vertebrae) is left alone.
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x)
+        A copy in which all other pieces are 0; voxels that touch by a corner are connected, label 8 (several
+        vertebrae) is left alone.
     """
     return remove_strays(labels)[0]
 
 
 def remove_strays(labels: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """`largest_components`, and how many voxels that took off: level -> count, levels that lost some."""
+    """Keep the largest pieces as `largest_components` does, and count the voxels that this took off.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+
+    Returns
+    -------
+    cleaned : ndarray of uint8, shape (z, y, x)
+        As from `largest_components`.
+    removed : dict of str to int
+        Level -> count of voxels, for levels that lost some.
+    """
     cleaned = np.ascontiguousarray(labels).copy()
     removed = _keep_largest(cleaned, len(LEVELS))
     return cleaned, {NAMES[label - 1]: count for label, (count, _) in removed.items()}
@@ -92,10 +132,19 @@ def remove_strays(labels: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
 def level_coverage(labels: np.ndarray, volume: Volume | tuple[float, float, float]) -> dict[str, Any]:
     """Say of each level how much of it a label map holds; ready for JSON.
 
-    labels: uint8 (z, y, x), 1-7 = C1-C7, 8 = thoracic. volume: the volume that they lie on, or its voxel size
-    (z, y, x) in mm. Returns `levels`: name (C1 to C7, T for all thoracic ones) -> `height_mm` along z, first
-    to last slice inclusive, `middle_mm`, z of the centre of mass from the volume's upper face, `voxels`, and
-    `cut_off`, whether the level touches a face of the volume; and `missing`: those of C1-C7 without a voxel.
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 1-7 = C1-C7, 8 = thoracic.
+    volume : Volume or tuple of float
+        The volume that they lie on, or its voxel size (z, y, x) in mm.
+
+    Returns
+    -------
+    dict
+        `levels`: name (C1 to C7, T for all thoracic ones) -> `height_mm` along z, first to last slice
+        inclusive, `middle_mm`, z of the centre of mass from the volume's upper face, `voxels`, and `cut_off`,
+        whether the level touches a face of the volume; and `missing`: those of C1-C7 without a voxel.
     """
     step_mm = float((volume.spacing_mm if isinstance(volume, Volume) else volume)[0])
     ends = np.array(labels.shape)
@@ -116,10 +165,20 @@ def level_coverage(labels: np.ndarray, volume: Volume | tuple[float, float, floa
 
 
 def doubts(coverage: dict[str, Any]) -> list[str]:
-    """What looks wrong in a label map, one sentence each; none for a mask as masks are.
+    """Say what looks wrong in a label map.
 
-    coverage: from `level_coverage`. Doubted are levels that do not follow each other from head to feet, that
-    are missing between others, or whose height is far from the usual (a level that is cut off may be low).
+    Doubted are levels that do not follow each other from head to feet, that are missing between others, or
+    whose height is far from the usual (a level that is cut off may be low).
+
+    Parameters
+    ----------
+    coverage : dict
+        From `level_coverage`.
+
+    Returns
+    -------
+    list of str
+        One sentence each; none for a mask as masks are.
     """
     levels = coverage["levels"]
     there = [name for name in LEVELS if name in levels]
@@ -148,7 +207,7 @@ def _removal_notes(lost: dict[str, tuple[int, int]]) -> list[str]:
 
 
 def _keep_largest(labels: np.ndarray, last: int) -> dict[int, tuple[int, int]]:
-    """Set to 0, in place, what lies apart from the largest piece of each label 1 ... last.
+    """Set to 0, in the array itself, what lies apart from the largest piece of each label 1 ... last.
 
     Voxels that touch lie in blocks that touch, so pieces are looked for among blocks first and voxel by voxel
     only inside of these: a whole scan takes about a second, not ten. Returns label -> (voxels set to 0, voxels
@@ -208,6 +267,8 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Labels, uint8 (i, j, k), and float64 (4, 4) from (i, j, k, 1) to DICOM's (x, y, z, 1) in mm."""
     try:
         image = nibabel.load(path, mmap=False, keep_file_open=True)
+        if not isinstance(image, nibabel.Nifti1Pair):  # the class below both versions of NIfTI
+            raise ImageFileError(f"nibabel takes it for {type(image).__name__}")
         shape, affine = image.shape, np.asarray(image.affine, dtype=np.float64)
         _check_shape(path, shape, image.get_data_dtype())
         labels = _as_labels(image.dataobj, path)
@@ -236,7 +297,7 @@ def _check_shape(path: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
         raise InputError(f"{path}: found values of type {kind}; expected whole numbers; get it again")
 
 
-def _as_labels(stored: ArrayProxy, path: Path) -> np.ndarray:
+def _as_labels(stored: ArrayLike, path: Path) -> np.ndarray:
     """Whole numbers from 0 to 19 as uint8, or InputError.
 
     Read plane by plane: as stored, the mask of 1,082 slices would take half a gigabyte beside its volume.

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from cspine.competition.tables import UID_COLUMN, read_train
+from cspine.competition.checks import UID_COLUMN
+from cspine.competition.tables import read_train
 from cspine.dicom.reader import read_study
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.errors import InputError
@@ -24,10 +25,31 @@ def prepare(
 ) -> Batch:
     """Read every study of train.csv, resample it and write it to the store, with its mask if it has one.
 
-    raw: the competition folder. store: gets `volume` int16 HU (z, y, x) at `spacing_mm` and `labels` uint8 of
-    the same shape where a mask exists; and index.csv. Studies that are in the store are left alone.
-    Raises InputError for tables that can't be used, and if no study at all can be used; DiskFull if the disk
-    is full.
+    Studies that are in the store are left alone.
+
+    Parameters
+    ----------
+    raw : Path or str
+        The competition folder.
+    store : StudyStore
+        Gets `volume` int16 HU (z, y, x) at `spacing_mm`, `labels` uint8 of the same shape where a mask
+        exists, and index.csv.
+    spacing_mm : float
+        Voxel size on all axes.
+    execution : ExecutionSettings
+        Where the studies are worked on.
+
+    Returns
+    -------
+    Batch
+        What became of the studies.
+
+    Raises
+    ------
+    InputError
+        For tables that can't be used, and if no study at all can be used.
+    DiskFull
+        If the disk is full.
     """
     raw = Path(raw).absolute()  # workers may have another current folder
     uids = read_train(raw)[UID_COLUMN].tolist()
@@ -48,10 +70,34 @@ def prepare(
 def prepare_study(
     raw: str, uid: str, folder: str, settings: dict[str, Any], spacing_mm: float, fallback: bool = False
 ) -> dict[str, Any]:
-    """Prepare one study in a worker process; returns its description, the store's meta.json.
+    """Prepare one study in a worker process.
 
-    fallback: without the fast decoder, which crashed. Raises InputError if the study can't be read. A mask
-    that can't be used costs the mask only.
+    A mask that can't be used costs the mask only.
+
+    Parameters
+    ----------
+    raw : str
+        The competition folder.
+    uid : str
+        The study.
+    folder : str
+        The store's folder.
+    settings : dict
+        The store's settings.
+    spacing_mm : float
+        Voxel size on all axes.
+    fallback : bool
+        Read without the fast decoder, which crashed.
+
+    Returns
+    -------
+    dict
+        The study's description, the store's meta.json.
+
+    Raises
+    ------
+    InputError
+        If the study can't be read.
     """
     volume = read_study(Path(raw) / "train_images" / uid, fallback)
     small = resample(volume, spacing_mm)

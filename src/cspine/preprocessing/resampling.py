@@ -14,8 +14,19 @@ BLOCK_ROWS = 16
 def window(hu: np.ndarray, level: float, width: float) -> np.ndarray:
     """Map Hounsfield units to grey values through a fixed window.
 
-    hu: any real array. level, width: centre and size of the window in HU. Returns uint8 of the same shape:
-    0 at level - width / 2 and below, 255 at level + width / 2 and above, linear between.
+    Parameters
+    ----------
+    hu : ndarray of any real dtype and shape
+        Hounsfield units.
+    level : float
+        Centre of the window in HU.
+    width : float
+        Size of the window in HU.
+
+    Returns
+    -------
+    ndarray of uint8, of the same shape
+        0 at level - width / 2 and below, 255 at level + width / 2 and above, linear between.
     """
     grey = np.subtract(hu, level - width / 2, dtype=np.float32)
     grey *= 255.0 / width
@@ -26,9 +37,25 @@ def window(hu: np.ndarray, level: float, width: float) -> np.ndarray:
 def resample(volume: Volume, spacing_mm: float | tuple[float, float, float]) -> Volume:
     """Give a volume other voxels.
 
-    spacing_mm: exact new voxel size along (z, y, x), or one for all. The new grid shares its centre and its
-    axes with the old one and covers it to within half a voxel. Values are linear between voxel centres,
-    averaged over a new voxel where that is larger than an old one. Returns a volume without file numbers.
+    The new grid shares its centre and its axes with the old one and covers it to within half a voxel. Values
+    are linear between voxel centres, averaged over a new voxel where that is larger than an old one.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    spacing_mm : float or tuple of float
+        Exact new voxel size along (z, y, x), or one for all.
+
+    Returns
+    -------
+    Volume
+        A volume without file numbers.
+
+    Raises
+    ------
+    ValueError
+        If a size is not above 0.
     """
     wanted = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
     if not (wanted > 0).all():
@@ -46,8 +73,24 @@ def resample(volume: Volume, spacing_mm: float | tuple[float, float, float]) -> 
 def resample_array(array: np.ndarray, positions: list[np.ndarray], ratios: list[float]) -> np.ndarray:
     """Sample an array on a rectangular grid.
 
-    array: (z, y, x). positions: for each axis the fractional indices of the new voxels' centres.
-    ratios: new voxel size by the old one, for each axis. Returns float32 of the new shape.
+    Parameters
+    ----------
+    array : ndarray, shape (z, y, x)
+        Values of any real dtype.
+    positions : list of ndarray, shapes (new z,), (new y,), (new x,)
+        For each axis the fractional indices of the new voxels' centres.
+    ratios : list of float
+        New voxel size by the old one, for each axis.
+
+    Returns
+    -------
+    ndarray of float32, shape (new z, new y, new x)
+        The values at the new voxels.
+
+    Raises
+    ------
+    ValueError
+        If a new voxel lies outside of the array.
     """
     along_z, along_y, along_x = (
         _weights(count, where, ratio)

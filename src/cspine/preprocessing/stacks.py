@@ -26,7 +26,22 @@ class Jitter:
 
 
 def slice_positions(extent: Extent, settings: StackSettings, jitter: Jitter = Jitter()) -> np.ndarray:  # noqa: B008
-    """Where a vertebra's slices lie: float64 (slices,), column millimetres, from head to feet."""
+    """Say where a vertebra's slices lie.
+
+    Parameters
+    ----------
+    extent : Extent
+        The vertebra's.
+    settings : StackSettings
+        How many slices there are.
+    jitter : Jitter
+        A displacement, of which the part along z counts.
+
+    Returns
+    -------
+    ndarray of float64, shape (slices,)
+        Column millimetres, from head to feet.
+    """
     middle = (extent.top_mm + extent.bottom_mm) / 2 + jitter.z_mm
     half = (extent.bottom_mm - extent.top_mm) / 2 * jitter.stretch
     steps = (np.arange(settings.slices) + 0.5) / settings.slices * 2 - 1
@@ -41,8 +56,23 @@ def vertebra_stack(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample one vertebra.
 
-    level: 0-6 for C1-C7. Returns image uint8 (slices, y, x, 2 * neighbours + 1) and mask uint8
-    (slices, y, x). What lies outside the column is black.
+    Parameters
+    ----------
+    column : Column
+        The study's column.
+    level : int
+        0-6 for C1-C7.
+    settings : StackSettings
+        How many slices are shown, and how.
+    jitter : Jitter
+        A displacement of the crop.
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (slices, y, x, 2 * neighbours + 1)
+        What lies outside the column is black.
+    mask : ndarray of uint8, shape (slices, y, x)
+        `MASK_THIS` on the vertebra, `MASK_OTHER` on every other one, else 0.
     """
     extent = column.extents[level]
     positions = slice_positions(extent, settings, jitter)
@@ -107,10 +137,26 @@ def slice_targets(
     settings: StackSettings,
     jitter: Jitter = Jitter(),  # noqa: B008
 ) -> np.ndarray:
-    """Which slices of a vertebra show its fracture.
+    """Say which slices of a vertebra show its fracture.
 
-    Returns float32 (slices,): 1 a box of this level lies within half a slice distance, 0 it does not or
-    the level is whole, NaN unknown (fractured, but nobody drew boxes).
+    Parameters
+    ----------
+    column : Column
+        The study's column.
+    level : int
+        0-6 for C1-C7.
+    fractured : bool
+        Whether the level is fractured.
+    settings : StackSettings
+        How many slices are shown.
+    jitter : Jitter
+        The displacement of the crop.
+
+    Returns
+    -------
+    ndarray of float32, shape (slices,)
+        1 a box of this level lies within half a slice distance, 0 it does not or the level is whole, NaN
+        unknown (fractured, but nobody drew boxes).
     """
     if not fractured:
         return np.zeros(settings.slices, np.float32)
@@ -127,9 +173,23 @@ def study_stacks(
     settings: StackSettings,
     jitters: tuple[Jitter, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All seven stacks of a study.
+    """Sample all seven vertebrae of a study.
 
-    Returns images uint8 (7, slices, y, x, 2 * neighbours + 1) and masks uint8 (7, slices, y, x).
+    Parameters
+    ----------
+    column : Column
+        The study's column.
+    settings : StackSettings
+        How many slices of a vertebra are shown, and how.
+    jitters : tuple of Jitter, optional
+        Seven displacements, C1 to C7; by default none.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (7, slices, y, x, 2 * neighbours + 1)
+        As in `vertebra_stack`.
+    masks : ndarray of uint8, shape (7, slices, y, x)
+        As in `vertebra_stack`.
     """
     jitters = jitters or (Jitter(),) * len(LEVELS)
     pairs = [vertebra_stack(column, level, settings, jitter) for level, jitter in enumerate(jitters)]

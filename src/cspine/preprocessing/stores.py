@@ -9,15 +9,72 @@ from cspine.settings.presets import Preset
 
 
 def open_volumes(cache: Path, preset: Preset) -> StudyStore:
-    """CACHE/volumes: every scan at the locator's spacing (`make prepare`)."""
+    """Open CACHE/volumes: every scan at the locator's spacing (`make prepare`).
+
+    Parameters
+    ----------
+    cache : Path
+        The cache folder.
+    preset : Preset
+        The settings, of which the content depends on a part.
+
+    Returns
+    -------
+    StudyStore
+        The store; its folder is created with the first write.
+
+    Raises
+    ------
+    InputError
+        If the folder was made with other settings or by another version of the format, or if it does not say
+        with which.
+    """
     return StudyStore(CacheLayout(cache).volumes, layout.volume_settings(preset))
 
 
 def open_labels(cache: Path, preset: Preset) -> StudyStore:
-    """CACHE/labels: a label map for every scan, by a locator that never saw it (`make locate`)."""
+    """Open CACHE/labels: a label map for every scan, by a locator that never saw it (`make locate`).
+
+    Parameters
+    ----------
+    cache : Path
+        The cache folder.
+    preset : Preset
+        The settings, of which the content depends on a part.
+
+    Returns
+    -------
+    StudyStore
+        The store; its folder is created with the first write.
+
+    Raises
+    ------
+    InputError
+        If the folder was made with other settings or by another version of the format, or if it does not say
+        with which.
+    """
     return StudyStore(CacheLayout(cache).labels, layout.label_settings(preset))
 
 
 def open_columns(cache: Path, preset: Preset) -> StudyStore:
-    """CACHE/columns: the cervical column of every scan (`make columns`)."""
+    """Open CACHE/columns: the cervical column of every scan (`make columns`).
+
+    Parameters
+    ----------
+    cache : Path
+        The cache folder.
+    preset : Preset
+        The settings, of which the content depends on a part.
+
+    Returns
+    -------
+    StudyStore
+        The store; its folder is created with the first write.
+
+    Raises
+    ------
+    InputError
+        If the folder was made with other settings or by another version of the format, or if it does not say
+        with which.
+    """
     return StudyStore(CacheLayout(cache).columns, layout.column_settings(preset))

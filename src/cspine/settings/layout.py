@@ -1,4 +1,4 @@
-"""Where everything lies in the competition's folder, a cache and a run, and what a cache's content depends on."""
+"""Where everything lies in the competition's folder, a cache and a run, and what a cache depends on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ MADE_BY: dict[NetworkKind, str] = {LOCATOR: "make locate", ENCODER: "make train"
 """The target that trains a network, for messages."""
 
 MODEL, BEST, STATE, METRICS = "model.safetensors", "best.safetensors", "state.pt", "metrics.csv"
-"""A fold's finished weights; while it trains its best ones so far and the state it goes on from; its curve."""
+"""Of a fold: the finished weights; while it trains, its best ones so far and the state it goes on from; its
+learning curve."""
 LOGITS = "logits.csv"
 """StudyInstanceUID and eight logits (columns C1 ... patient_overall) of a fold's held-out studies."""
 CALIBRATION = "calibration.json"
@@ -68,19 +69,66 @@ class RunLayout:
     root: Path
 
     def fold(self, kind: NetworkKind, fold: int) -> Path:
-        """Where one fold of a network is trained: RUN/<kind>/fold<k>."""
+        """Give the folder in which one fold of a network is trained: RUN/<kind>/fold<k>.
+
+        Parameters
+        ----------
+        kind : {"locator", "encoder", "classifier"}
+            The network.
+        fold : int
+            The fold's number, from 0.
+
+        Returns
+        -------
+        Path
+            The folder, which need not exist.
+        """
         return self.root / kind / f"fold{fold}"
 
     def model(self, kind: NetworkKind, fold: int) -> Path:
-        """A fold's finished weights."""
+        """Give the file of a fold's finished weights.
+
+        Parameters
+        ----------
+        kind : {"locator", "encoder", "classifier"}
+            The network.
+        fold : int
+            The fold's number, from 0.
+
+        Returns
+        -------
+        Path
+            The file, which need not exist.
+        """
         return self.fold(kind, fold) / MODEL
 
     def logits(self, fold: int) -> Path:
-        """A classifier fold's logits of the studies it never saw."""
+        """Give the file of a classifier fold's logits of the studies it never saw.
+
+        Parameters
+        ----------
+        fold : int
+            The fold's number, from 0.
+
+        Returns
+        -------
+        Path
+            The file, which need not exist.
+        """
         return self.fold(CLASSIFIER, fold) / LOGITS
 
     def models(self, kind: NetworkKind) -> list[Path]:
-        """The finished weights of a kind, by fold.
+        """Find the finished weights of a kind, by fold.
+
+        Parameters
+        ----------
+        kind : {"locator", "encoder", "classifier"}
+            The network.
+
+        Returns
+        -------
+        list of Path
+            The files that are there, in the order of the folds.
 
         Raises
         ------
@@ -116,12 +164,34 @@ class RunLayout:
 
 
 def volume_settings(preset: Preset) -> dict[str, Any]:
-    """What a prepared volume depends on, ready for JSON."""
+    """Tell what a prepared volume depends on.
+
+    Parameters
+    ----------
+    preset : Preset
+        The settings of a run.
+
+    Returns
+    -------
+    dict
+        Those settings that shape a volume, ready for JSON.
+    """
     return {"spacing_mm": preset.locator.spacing_mm}
 
 
 def label_settings(preset: Preset) -> dict[str, Any]:
-    """What a label map depends on, ready for JSON."""
+    """Tell what a label map depends on.
+
+    Parameters
+    ----------
+    preset : Preset
+        The settings of a run.
+
+    Returns
+    -------
+    dict
+        Those settings that shape a label map, ready for JSON.
+    """
     return {
         "locator": reproducible_settings(preset.locator),
         "locator_training": reproducible_settings(preset.locator_training),
@@ -130,5 +200,16 @@ def label_settings(preset: Preset) -> dict[str, Any]:
 
 
 def column_settings(preset: Preset) -> dict[str, Any]:
-    """What a cached column depends on, ready for JSON."""
+    """Tell what a cached column depends on.
+
+    Parameters
+    ----------
+    preset : Preset
+        The settings of a run.
+
+    Returns
+    -------
+    dict
+        Those settings that shape a column, ready for JSON.
+    """
     return {"column": reproducible_settings(preset.column), **label_settings(preset)}

@@ -33,12 +33,23 @@ class Preset:
     """Weight of the slice supervision beside the competition's loss."""
 
     def fold_seed(self, fold: int) -> int:
-        """The seed from which everything in one fold's training follows."""
+        """Give the seed from which everything in one fold's training follows.
+
+        Parameters
+        ----------
+        fold : int
+            The fold's number, from 0.
+
+        Returns
+        -------
+        int
+            A seed of that fold's own.
+        """
         return self.seed * 100 + fold
 
 
 PRESETS: dict[PresetName, Preset] = {
-    # Every stage within a minute on a dozen small studies: is everything in its place? The classifier learns nothing.
+    # Every stage within a minute on a dozen small studies, to see that it runs; the classifier learns nothing.
     "smoke": Preset(
         column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
         stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
@@ -134,8 +145,19 @@ MACHINE_SETTINGS = {"workers", "checkpoint_every_s"}
 
 
 def reproducible_settings(settings: Any) -> Any:
-    """Settings as JSON-able dictionaries, without those of the machine: what results depend on."""
-    if is_dataclass(settings):
+    """Give settings without those of the machine: what results depend on.
+
+    Parameters
+    ----------
+    settings : dataclass or dict
+        Settings, nested or not. Anything else is given back as it is.
+
+    Returns
+    -------
+    dict
+        The settings as JSON-able dictionaries.
+    """
+    if is_dataclass(settings) and not isinstance(settings, type):
         settings = asdict(settings)
     if isinstance(settings, dict):
         return {

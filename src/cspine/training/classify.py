@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from cspine import cli, storage
+from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
 from cspine.competition.metric import FORMS
 from cspine.competition.splits import read_folds
-from cspine.competition.tables import UID_COLUMN, read_train
+from cspine.competition.tables import read_train
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
@@ -42,7 +43,25 @@ class ClassifierStage:
     encoder_weights: str = ""
 
     def dataset(self, fold: int, held_out: bool) -> ColumnDataset:
-        """The studies in `fold`, or all others."""
+        """Give the studies in a fold, or all others.
+
+        Parameters
+        ----------
+        fold : int
+            The fold.
+        held_out : bool
+            Whether those in it are asked for.
+
+        Returns
+        -------
+        ColumnDataset
+            The studies that have a column.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
         chosen = {uid: labels for uid, labels in self.truth.items() if (self.folds[uid] == fold) == held_out}
         if not chosen:
             side = "in" if held_out else "outside of"
@@ -57,7 +76,26 @@ def classify(
 ) -> None:
     """Train the classifier folds that are not finished yet, and say so.
 
-    wanted: one fold by its number, or all. encoder_weights: a file with timm's weights of the encoder.
+    Parameters
+    ----------
+    raw : Path
+        The competition folder, for train.csv.
+    cache : Path
+        The cache with the split and the columns.
+    run : Path
+        The run's folder, to which the folds are written.
+    preset : Preset
+        The settings.
+    wanted : str
+        One fold by its number, or all.
+    encoder_weights : str
+        A file with timm's weights of the encoder.
+
+    Raises
+    ------
+    InputError
+        If the split, a column or the wanted fold is missing, if a checkpoint comes from other settings, or if
+        the loss becomes NaN.
     """
     folds = read_folds(CacheLayout(cache).folds).to_dict()
     columns = open_columns(cache, preset)
@@ -80,9 +118,26 @@ def classify(
 
 
 def labels_of(train: pd.DataFrame, columns: StudyStore, folds: dict[str, int]) -> dict[str, np.ndarray]:
-    """Study -> float64 (8,) labels, for the studies of the split that have a column.
+    """Collect the labels of the studies of the split that have a column.
 
-    Raises InputError if there is none.
+    Parameters
+    ----------
+    train : DataFrame
+        As from `tables.read_train`.
+    columns : StudyStore
+        The columns.
+    folds : dict of str to int
+        Study -> fold.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Study -> float64 (8,) labels.
+
+    Raises
+    ------
+    InputError
+        If there is none.
     """
     table = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)]
     truth = {
@@ -105,7 +160,20 @@ def _folds_wanted(wanted: str, count: int) -> list[int]:
 
 
 def train_fold(stage: ClassifierStage, fold: int) -> None:
-    """Train one fold and write its held-out logits."""
+    """Train one fold and write its held-out logits.
+
+    Parameters
+    ----------
+    stage : ClassifierStage
+        What the stage works on.
+    fold : int
+        The fold.
+
+    Raises
+    ------
+    InputError
+        If there is no study in the fold or outside of it, and as in `pretrain_encoder` and `train_network`.
+    """
     held_out = stage.dataset(fold, held_out=True)
     folder = RunLayout(stage.run).fold(CLASSIFIER, fold)
     if stage.context.is_main and not (folder / MODEL).is_file():
@@ -141,7 +209,21 @@ def pretrain_encoder(
 ) -> None:
     """Train the encoder on single vertebrae, half of them fractured, where annotated slices say what to see.
 
-    Raises InputError if no fractured vertebra outside of the fold, or none inside, has boxes.
+    Parameters
+    ----------
+    stage : ClassifierStage
+        What the stage works on; without `encoder_training` in its preset nothing is done.
+    fold : int
+        The fold.
+    learn : ColumnDataset
+        The studies outside of the fold.
+    held_out : ColumnDataset
+        Those in it.
+
+    Raises
+    ------
+    InputError
+        If no fractured vertebra outside of the fold, or none inside, has boxes.
     """
     if stage.preset.encoder_training is None:
         return
@@ -159,9 +241,7 @@ def pretrain_encoder(
                 stage.preset.classifier, stage.preset.stacks.channels, stage.encoder_weights
             ),
             dataset=shown,
-            loss=lambda model, batch: slice_loss(
-                model(batch["images"], batch["masks"]).float(), batch["slices"]
-            ),
+            loss=_encoder_loss,
             evaluate=lambda model: _evaluate_slices(model, judged, stage),
             description=describe_fold(ENCODER, fold, stage.preset, stage.folds),
         ),
@@ -169,6 +249,11 @@ def pretrain_encoder(
         stage.preset.fold_seed(fold),
         stage.context,
     )
+
+
+def _encoder_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """The loss of single vertebrae's slices."""
+    return slice_loss(model(batch["images"], batch["masks"]).float(), batch["slices"])
 
 
 @torch.inference_mode()
@@ -193,9 +278,8 @@ def _make_classifier(stage: ClassifierStage, fold: int) -> Classifier:
     load_weights(RunLayout(stage.run).model(ENCODER, fold), learnt, MADE_BY[ENCODER])
     classifier = Classifier(replace(settings, pretrained=False), stage.preset.stacks.channels)
     broken = PUBLISHED["train"].rates()[: len(LEVELS)].mean()
-    classifier.load_pretrained(
-        learnt, float(np.log(broken / (1 - broken)))
-    )  # half of its vertebrae were broken
+    # Half of the vertebrae that it learnt from were broken; of all vertebrae it is this share.
+    classifier.load_pretrained(learnt, float(np.log(broken / (1 - broken))))
     return classifier
 
 
@@ -205,14 +289,30 @@ def _predicted(path: Path) -> list[str]:
 
 
 def _loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: float) -> Tensor:
+    """The competition's loss, and the slices' with its weight."""
     study, slices = model(batch["images"], batch["masks"])
-    return competition_loss(study.float(), batch["truth"]) + slice_weight * slice_loss(
-        slices.float(), batch["slices"]
-    )
+    of_studies = competition_loss(study.float(), batch["truth"])
+    of_slices = slice_loss(slices.float(), batch["slices"])
+    return of_studies + slice_weight * of_slices
 
 
 def predict(model: Classifier, dataset: ColumnDataset, stage: ClassifierStage) -> np.ndarray:
-    """Logits float64 (studies, 8) of a dataset, its studies shared out over all processes."""
+    """Compute the logits of a dataset, its studies shared out over all processes.
+
+    Parameters
+    ----------
+    model : Classifier
+        In evaluation mode.
+    dataset : ColumnDataset
+        The studies.
+    stage : ClassifierStage
+        What the stage works on.
+
+    Returns
+    -------
+    ndarray of float64, shape (studies, 8)
+        C1 to C7 then patient_overall; the same in every process.
+    """
     context = stage.context
     logits = torch.zeros(len(dataset), len(PREDICTION_TYPES), dtype=torch.float64)
     batch = 2 * stage.preset.classifier_training.batch_size

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +24,13 @@ Key = tuple[int, int, int]
 
 
 def start_worker(_: int) -> None:
-    """What a DataLoader's worker process does first: one thread each, torch sees to its own."""
+    """Do what a DataLoader's worker process does first: one thread for cv2, torch sees to its own.
+
+    Parameters
+    ----------
+    _ : int
+        The worker's number, which does not count here.
+    """
     cv2.setNumThreads(1)
 
 
@@ -52,11 +57,31 @@ class EpochSampler(Sampler[Key]):
             yield self.epoch, int(sample) // self.studies, int(sample) % self.studies
 
 
-class ColumnDataset(Dataset):
+class KeyedDataset(Dataset[dict[str, Tensor]]):
+    """Samples that are asked for by `Key`, of a known number of studies or vertebrae."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+
+class ColumnDataset(KeyedDataset):
     """Vertebra stacks of cached columns with their labels."""
 
     def __init__(self, store: StudyStore, truth: dict[str, np.ndarray], preset: Preset):
-        """truth: study -> float (8,) labels; the dataset holds these studies in this order."""
+        """Take over the studies.
+
+        Parameters
+        ----------
+        store : StudyStore
+            The columns.
+        truth : dict of str to ndarray
+            Study -> float labels of shape (8,); the dataset holds these studies in this order.
+        preset : Preset
+            How samples are cut and varied.
+        """
         self.store, self.preset = store, preset
         self.uids = list(truth)
         self.truth = [torch.as_tensor(labels, dtype=torch.float32) for labels in truth.values()]
@@ -66,11 +91,34 @@ class ColumnDataset(Dataset):
         return len(self.uids)
 
     def column(self, number: int) -> Column:
-        """The cached column of one study."""
+        """Read the cached column of one study.
+
+        Parameters
+        ----------
+        number : int
+            The study's number in the dataset.
+
+        Returns
+        -------
+        Column
+            Its arrays are mapped from disk.
+        """
         return Column.load(*self.store.read(self.uids[number]))
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
-        """images uint8 (7, slices, y, x, neighbours), masks, truth (8,), slices (7, slices)."""
+        """Make one sample.
+
+        Parameters
+        ----------
+        key : Key
+            Epoch, repeat and number of the study.
+
+        Returns
+        -------
+        dict of str to Tensor
+            `images` uint8 (7, slices, y, x, neighbours), `masks` uint8 (7, slices, y, x), `truth` float (8,),
+            `slices` float (7, slices), `number` int64 ().
+        """
         epoch, repeat, number = key
         column = self.column(number)
         stacks = self.preset.stacks
@@ -95,11 +143,17 @@ class ColumnDataset(Dataset):
         }
 
 
-class VertebraDataset(Dataset):
+class VertebraDataset(KeyedDataset):
     """Single vertebrae: every fractured one whose slices are annotated, and as many whole ones by lot."""
 
     def __init__(self, studies: ColumnDataset):
-        """studies: where the vertebrae come from."""
+        """List the vertebrae.
+
+        Parameters
+        ----------
+        studies : ColumnDataset
+            Where the vertebrae come from.
+        """
         self.studies = studies
         self.fractured, self.whole = [], []
         for number, truth in enumerate(studies.truth):
@@ -114,7 +168,19 @@ class VertebraDataset(Dataset):
         return 2 * len(self.fractured)
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
-        """images uint8 (slices, y, x, neighbours), masks uint8 (slices, y, x), slices float (slices)."""
+        """Make one sample.
+
+        Parameters
+        ----------
+        key : Key
+            Epoch, repeat and number of the vertebra; the whole ones, drawn by lot, come after the fractured
+            ones.
+
+        Returns
+        -------
+        dict of str to Tensor
+            `images` uint8 (slices, y, x, neighbours), `masks` uint8 (slices, y, x), `slices` float (slices,).
+        """
         epoch, repeat, index = key
         studies, preset = self.studies, self.studies.preset
         random = generator(preset.seed, Stream.VERTEBRA, epoch + 1, repeat, index)
@@ -135,7 +201,7 @@ class VertebraDataset(Dataset):
         }
 
 
-class LocatorDataset(Dataset):
+class LocatorDataset(KeyedDataset):
     """Small volumes with their masks."""
 
     def __init__(self, store: StudyStore, uids: list[str], preset: Preset, size: tuple[int, int, int]):
@@ -154,8 +220,19 @@ class LocatorDataset(Dataset):
     def __len__(self) -> int:
         return len(self.uids)
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        """volume float (1, z, y, x), labels int64 (z, y, x)."""
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        """Make one sample.
+
+        Parameters
+        ----------
+        key : Key
+            Epoch, repeat and number of the study.
+
+        Returns
+        -------
+        dict of str to Tensor
+            `volume` float (1, z, y, x), `labels` int64 (z, y, x).
+        """
         epoch, repeat, number = key
         random = generator(self.preset.seed, Stream.VOLUME, epoch + 1, repeat, number)
         volume, labels = vary_volume(*self.volumes[number], self.size, random, self.preset.augment)

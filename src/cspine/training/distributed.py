@@ -25,14 +25,33 @@ class DistributedContext:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of `values` over all processes."""
+        """Add up values over all processes.
+
+        Parameters
+        ----------
+        values : Tensor of any shape
+            This process's.
+
+        Returns
+        -------
+        Tensor of the same shape
+            The sum over all processes, on their device; `values` itself where this one stands alone.
+        """
         if self.world_size > 1:
             values = values.to(self.device)
             distributed.all_reduce(values)
         return values
 
     def broadcast_buffers(self, module: nn.Module) -> None:
-        """Give every process the first one's buffers: each has batch norm's running figures of its own samples."""
+        """Give every process the first one's buffers.
+
+        Each process has batch norm's running figures of its own samples.
+
+        Parameters
+        ----------
+        module : Module
+            The network whose buffers are overwritten.
+        """
         if self.world_size > 1:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)
@@ -45,7 +64,13 @@ class DistributedContext:
 
 @contextmanager
 def init_distributed() -> Iterator[DistributedContext]:
-    """Join the processes that torchrun started, or stand alone."""
+    """Join the processes that torchrun started, or stand alone.
+
+    Yields
+    ------
+    DistributedContext
+        This process among them, with its GPU or the CPU.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:  # a killed torchrun leaves its processes behind
         end_with_parent(os.getppid())
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -35,12 +35,33 @@ class LocatorStage:
     context: DistributedContext
 
     def with_masks(self) -> list[str]:
-        """The prepared studies that have a mask."""
+        """List the prepared studies that have a mask.
+
+        Returns
+        -------
+        list of str
+            Those of the split, sorted.
+        """
         return [uid for uid in self.volumes.uids() if uid in self.folds and self.volumes.holds(uid, "labels")]
 
 
 def locate(cache: Path, run: Path, preset: Preset) -> None:
-    """Train the locator folds that are missing, label the studies that have no label map yet, and say so."""
+    """Train the locator folds that are missing, label the studies that have no label map yet, and say so.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache with the split and the prepared volumes; gets the label maps.
+    run : Path
+        The run's folder, to which the folds are written.
+    preset : Preset
+        The settings.
+
+    Raises
+    ------
+    InputError
+        If the split or prepared studies are missing, and as in `train_fold`.
+    """
     folds = read_folds(CacheLayout(cache).folds).to_dict()
     volumes, labels = open_volumes(cache, preset), open_labels(cache, preset)
     with init_distributed() as context, storage.locked(run, "locate", take=context.is_main):
@@ -60,7 +81,20 @@ def locate(cache: Path, run: Path, preset: Preset) -> None:
 
 
 def train_fold(stage: LocatorStage, fold: int) -> None:
-    """Train one fold on the masks of all others, judged by Dice on its own."""
+    """Train one fold on the masks of all others, judged by Dice on its own.
+
+    Parameters
+    ----------
+    stage : LocatorStage
+        What the stage works on.
+    fold : int
+        The fold.
+
+    Raises
+    ------
+    InputError
+        If there is no prepared study, or no mask in the fold or outside of it, and as in `train_network`.
+    """
     masked = stage.with_masks()
     if not stage.volumes.uids():
         raise InputError(f"{stage.volumes.folder}: no prepared study; `make prepare` makes them")
@@ -89,6 +123,7 @@ def train_fold(stage: LocatorStage, fold: int) -> None:
 
 
 def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """The locator's loss."""
     return locator_loss(model(batch["volume"]).float(), batch["labels"])
 
 
@@ -106,7 +141,20 @@ def _evaluate(model: Locator, stage: LocatorStage, uids: list[str]) -> dict[str,
 
 
 def dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Dice of C1-C7 between two label maps of one shape: float64 (7,), NaN where neither has the level."""
+    """Compute Dice of C1-C7 between two label maps.
+
+    Parameters
+    ----------
+    found : ndarray of integers, any shape
+        Label map; 1-7 = C1-C7.
+    truth : ndarray of integers, the same shape
+        The other one.
+
+    Returns
+    -------
+    ndarray of float64, shape (7,)
+        C1 to C7, NaN where neither has the level.
+    """
     scores = np.full(7, np.nan)
     for level in range(1, 8):
         here, there = found == level, truth == level
@@ -117,9 +165,21 @@ def dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
-    """Write a label map for every prepared study that lacks one; how many were written.
+    """Write a label map for every prepared study that lacks one.
 
     The fold to which a study belongs was trained without it, and is the one that is asked.
+
+    Parameters
+    ----------
+    stage : LocatorStage
+        What the stage works on; its folds are trained.
+    labels : StudyStore
+        Gets `labels` uint8 (z, y, x), with `affine` and `fold` in the description.
+
+    Returns
+    -------
+    int
+        How many were written, by all processes together.
     """
     device = stage.context.device
     # Shares are taken before anybody looks at what is missing, since others are already writing by then.

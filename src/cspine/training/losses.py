@@ -8,11 +8,22 @@ from cspine.competition.labels import PUBLISHED, WEIGHTS
 
 
 def competition_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """The competition's weighted log loss of a batch, up to a constant factor.
+    """Compute the competition's weighted log loss of a batch, up to a constant factor.
 
-    logits, truth: float (batch, 8), C1 to C7 then patient_overall. The sum of weights in the metric's
-    denominator is replaced by its expectation per study in the published training set: then the mean over
-    batches is the global metric whatever the batches hold.
+    The sum of weights in the metric's denominator is replaced by its expectation per study in the published
+    training set: then the mean over batches is the global metric whatever the batches hold.
+
+    Parameters
+    ----------
+    logits : Tensor of float, shape (batch, 8)
+        C1 to C7 then patient_overall.
+    truth : Tensor of float, shape (batch, 8)
+        1 fractured, 0 not.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The loss.
     """
     negative, positive = torch.tensor(WEIGHTS, dtype=logits.dtype, device=logits.device)
     weights = torch.where(truth > 0.5, positive, negative)
@@ -23,9 +34,19 @@ def competition_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def slice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Weighted log loss over slices, positives twice; slices of unknown state (NaN) do not count.
+    """Compute the weighted log loss over slices, positives twice.
 
-    logits, targets: float (batch, 7, slices).
+    Parameters
+    ----------
+    logits : Tensor of float, shape (batch, 7, slices) or (batch, slices)
+        Slice logits.
+    targets : Tensor of float, of the same shape
+        1 shows a fracture, 0 does not; slices of unknown state (NaN) do not count.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The mean over the slices that count; 0 where there is none.
     """
     known = ~targets.isnan()
     truth = torch.where(known, targets, torch.zeros_like(targets))
@@ -35,9 +56,19 @@ def slice_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def locator_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy plus soft Dice over the classes that occur.
+    """Compute cross-entropy plus soft Dice over the classes that occur.
 
-    logits: float (batch, classes, z, y, x); labels: int64 (batch, z, y, x).
+    Parameters
+    ----------
+    logits : Tensor of float, shape (batch, classes, z, y, x)
+        Of every voxel.
+    labels : Tensor of int64, shape (batch, z, y, x)
+        The right class of every voxel.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The loss.
     """
     entropy = functional.cross_entropy(logits, labels)
     probability = logits.softmax(dim=1)

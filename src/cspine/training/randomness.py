@@ -19,10 +19,40 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
-    """A random generator for one sample: the same key gives the same numbers in any process."""
+    """Make a random generator for one sample: the same key gives the same numbers in any process.
+
+    Parameters
+    ----------
+    seed : int
+        The run's or the fold's seed.
+    stream : Stream
+        What the numbers are drawn for.
+    *key : int
+        Which sample, for example (epoch + 1, repeat, study); none of them below 0.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A new one, at its start.
+    """
     return np.random.default_rng(np.random.SeedSequence([seed, int(stream), *key]))
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of torch's own numbers (dropout) in one step of one process."""
+    """Compute the seed of torch's own numbers (dropout) in one step of one process.
+
+    Parameters
+    ----------
+    seed : int
+        The fold's seed.
+    step : int
+        The step's number, counted over all epochs.
+    rank : int
+        The process's number, below 64.
+
+    Returns
+    -------
+    int
+        The seed; another one for each step and each process.
+    """
     return (seed * 1_000_003 + step) * 64 + rank

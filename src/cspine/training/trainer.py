@@ -8,11 +8,11 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import pandas as pd
 import torch
@@ -21,7 +21,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from cspine import cli, storage
@@ -30,22 +30,24 @@ from cspine.networks.checkpoints import check_settings, read_description, save_w
 from cspine.networks.precision import autocast, fast_precision
 from cspine.settings.layout import BEST, METRICS, MODEL, STATE
 from cspine.settings.training import TrainSettings
-from cspine.training.datasets import EpochSampler, start_worker
+from cspine.training.datasets import EpochSampler, KeyedDataset, start_worker
 from cspine.training.distributed import DistributedContext
 from cspine.training.randomness import step_seed
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass
-class FoldTraining:
+class FoldTraining(Generic[Network]):
     """What one network of one fold is to learn, and where it is written."""
 
     name: str
     folder: Path
-    make_model: Callable[[], nn.Module]
-    dataset: Dataset
+    make_model: Callable[[], Network]
+    dataset: KeyedDataset
     loss: Callable[[nn.Module, dict[str, Tensor]], Tensor]
-    """(model, batch on the device) -> scalar"""
-    evaluate: Callable[[nn.Module], dict[str, float]]
+    """(model, batch on the device) -> scalar; where many processes train, the model is wrapped"""
+    evaluate: Callable[[Network], dict[str, float]]
     """EMA model -> figures on the held-out fold; `score` selects, lower is better"""
     description: dict[str, Any]
     """Stored inside the checkpoint."""
@@ -66,11 +68,11 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-class Trainer:
+class Trainer(Generic[Network]):
     """One network on its way from the first update to `model.safetensors`."""
 
     def __init__(
-        self, training: FoldTraining, settings: TrainSettings, seed: int, context: DistributedContext
+        self, training: FoldTraining[Network], settings: TrainSettings, seed: int, context: DistributedContext
     ):
         self.training, self.settings, self.seed, self.context = training, settings, seed, context
         self.device = context.device
@@ -78,9 +80,8 @@ class Trainer:
         torch.manual_seed(seed)
         self.model = training.make_model().to(self.device)
         self.ema = ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
-        self.sampler = EpochSampler(
-            len(training.dataset), settings.repeats, seed, context.rank, context.world_size
-        )
+        samples = len(training.dataset)
+        self.sampler = EpochSampler(samples, settings.repeats, seed, context.rank, context.world_size)
         self.loader = DataLoader(
             training.dataset,
             batch_size=settings.batch_size,
@@ -108,14 +109,20 @@ class Trainer:
         )
         self.progress = Progress()
         self._resume()
-        self.trained = self.model
+        self.trained: nn.Module = self.model
         if context.world_size > 1:
             self.trained = DistributedDataParallel(
                 self.model, device_ids=[self.device.index] if self.device.type == "cuda" else None
             )
 
     def train(self) -> None:
-        """Train to the end and leave `model.safetensors`."""
+        """Train to the end and leave `model.safetensors`.
+
+        Raises
+        ------
+        InputError
+            If the loss becomes NaN.
+        """
         bar = cli.progress(unit="step", total=self.settings.epochs * self.steps, what=self.training.name)
         bar.disable |= not self.context.is_main
         bar.update(self.progress.epoch * self.steps + self.progress.step)
@@ -124,10 +131,8 @@ class Trainer:
             loss = self._epoch(bar)
             self.progress.epoch += 1
             self.progress.step, self.progress.loss_sum = 0, 0.0
-            if (
-                self.progress.epoch % self.settings.evaluate_every == 0
-                or self.progress.epoch == self.settings.epochs
-            ):
+            is_last = self.progress.epoch == self.settings.epochs
+            if is_last or self.progress.epoch % self.settings.evaluate_every == 0:
                 self._evaluate(loss, time.perf_counter() - started)
             self._save_state()
         bar.close()
@@ -144,12 +149,10 @@ class Trainer:
         saved = time.perf_counter()
         for batch in self.loader:
             self.progress.step += 1
-            is_update = (
-                self.progress.step % self.settings.grad_accumulation == 0 or self.progress.step == self.steps
-            )
-            self.progress.loss_sum += self._step(
-                {name: part.to(self.device) for name, part in batch.items()}, is_update
-            )
+            is_last = self.progress.step == self.steps
+            is_update = is_last or self.progress.step % self.settings.grad_accumulation == 0
+            on_device = {name: part.to(self.device) for name, part in batch.items()}
+            self.progress.loss_sum += self._step(on_device, is_update)
             bar.update()
             due = time.perf_counter() - saved > self.settings.checkpoint_every_s
             if is_update and due and self.progress.step < self.steps:
@@ -158,11 +161,13 @@ class Trainer:
         return self.progress.loss_sum / self.steps
 
     def _step(self, batch: dict[str, Tensor], is_update: bool) -> float:
-        """One batch forward and back; the optimiser is_update where an accumulated step is complete."""
+        """One batch forward and back; the optimiser moves where an accumulated step is complete (`is_update`)."""
         step = self.progress.epoch * self.steps + self.progress.step
         torch.manual_seed(step_seed(self.seed, step, self.context.rank))
         self.schedule.step_update(self.progress.updates)
-        together = nullcontext() if is_update or self.context.world_size == 1 else self.trained.no_sync()
+        together: AbstractContextManager[None] = nullcontext()
+        if isinstance(self.trained, DistributedDataParallel) and not is_update:
+            together = self.trained.no_sync()
         with together:
             with autocast(self.device):
                 loss = self.training.loss(self.trained, batch)
@@ -184,8 +189,9 @@ class Trainer:
 
     def _evaluate(self, loss: float, seconds: float) -> None:
         """Evaluate the averaged weights on the held-out fold and keep them if they are the best so far."""
-        self.context.broadcast_buffers(self.ema.module)
-        figures = self.training.evaluate(self.ema.module.eval())
+        averaged = cast(Network, self.ema.module)  # a copy of what `make_model` gave
+        self.context.broadcast_buffers(averaged)
+        figures = self.training.evaluate(averaged.eval())
         self.progress.history.append(
             {"epoch": self.progress.epoch, "loss": loss, **figures, "seconds": round(seconds, 2)}
         )
@@ -245,9 +251,31 @@ class Trainer:
 
 
 def train_network(
-    training: FoldTraining, settings: TrainSettings, seed: int, context: DistributedContext
+    training: FoldTraining[Network], settings: TrainSettings, seed: int, context: DistributedContext
 ) -> bool:
-    """Train a network unless its `model.safetensors` is there already; True if there was something to do."""
+    """Train a network unless its `model.safetensors` is there already.
+
+    Parameters
+    ----------
+    training : FoldTraining
+        What is to be learnt, and where it is written.
+    settings : TrainSettings
+        How long and how fast.
+    seed : int
+        From which everything in this training follows.
+    context : DistributedContext
+        This process among all that train together.
+
+    Returns
+    -------
+    bool
+        True if there was something to do.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint or a state comes from other settings or is broken, or if the loss becomes NaN.
+    """
     finished, made_by = training.folder / MODEL, training.made_by
     if finished.is_file():
         check_settings(finished, read_description(finished, made_by), training.description, made_by)

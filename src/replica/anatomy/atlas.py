@@ -10,7 +10,18 @@ RING_BACK_MM = 27.0  # behind the dens' axis
 
 
 def atlas(rng: np.random.Generator) -> list[Solid]:
-    """C1: two arches and two lateral masses, wide transverse processes, no body."""
+    """C1: two arches and two lateral masses, wide transverse processes, no body.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    list of Solid
+        In the frame of the dens' axis, holes last.
+    """
     gap = float(rng.uniform(0.8, 2.2))  # before the dens
     rear = RING_BACK_MM + rng.normal(0, 1.0)
     front = -4.6 - gap - 2.8
@@ -43,7 +54,20 @@ def atlas(rng: np.random.Generator) -> list[Solid]:
 
 
 def axis(shape: Shape, rng: np.random.Generator) -> list[Solid]:
-    """C2: body, dens, sloping shoulders for C1, broad laminae, the stout split spinous process."""
+    """C2: body, dens, sloping shoulders for C1, broad laminae, the stout split spinous process.
+
+    Parameters
+    ----------
+    shape : Shape
+        What changes the plain vertebra.
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    list of Solid
+        In the body's frame; holes lie among them.
+    """
     high = 21.0 + rng.normal(0, 0.8)
     lean = rng.normal(0, 0.6)
     waist = 4.7 + rng.normal(0, 0.2)

@@ -39,18 +39,55 @@ class Anatomy:
     flesh: Flesh
 
     def spine_at(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the column runs: y and x in mm of the line through the bodies, at heights z_mm."""
+        """Where the column runs: a curve through the bodies' centres.
+
+        Parameters
+        ----------
+        z_mm : ndarray of float, shape (n,)
+            Heights.
+
+        Returns
+        -------
+        y, x : ndarray of float, shape (n,)
+            Millimetres at those heights.
+        """
         centres = np.array([p.centre for p in self.poses])[::-1]
         return np.interp(z_mm, centres[:, 0], centres[:, 1]), np.interp(z_mm, centres[:, 0], centres[:, 2])
 
     def level_at(self, z_mm: np.ndarray) -> np.ndarray:
-        """Height as a share of the neck: 0 at C1, 1 at C7, beyond both continued."""
+        """Height as a share of the neck.
+
+        Parameters
+        ----------
+        z_mm : ndarray of float, any shape
+            Heights.
+
+        Returns
+        -------
+        ndarray of float, shape as `z_mm`
+            0 at C1, 1 at C7, beyond both continued.
+        """
         top, bottom = self.poses[0].centre[0], self.poses[C7].centre[0]
         return (top - z_mm) / (top - bottom)
 
 
 def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
-    """Draw one patient: men are larger; the old have thinner bone and narrower discs."""
+    """Draw one patient: men are larger; the old have thinner bone and narrower discs.
+
+    Parameters
+    ----------
+    sex : str
+        "M" or "F".
+    age : int
+        Years.
+    rng : numpy.random.Generator
+        The patient's own.
+
+    Returns
+    -------
+    Anatomy
+        The patient's continuous variables.
+    """
     scale = float(np.clip((1.01 if sex == "M" else 0.92) + 0.065 * rng.standard_normal(), 0.78, 1.24))
     wear = float(np.clip((age - 35) / 50 + 0.18 * rng.standard_normal(), 0, 1.2))
     disc_share = 1 - np.clip(

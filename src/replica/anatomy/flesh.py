@@ -41,7 +41,24 @@ class Flesh:
 
 
 def draw_flesh(sex: str, age: int, wear: float, rng: np.random.Generator) -> Flesh:
-    """Draw one patient's flesh: men have more muscle and larger jaws; age brings fat streaks and calcium."""
+    """Draw one patient's flesh: men have more muscle and larger jaws; age brings fat streaks and calcium.
+
+    Parameters
+    ----------
+    sex : str
+        "M" or "F".
+    age : int
+        Years.
+    wear : float
+        Of the skeleton: 0 young to 1 worn, and beyond.
+    rng : numpy.random.Generator
+        The patient's own.
+
+    Returns
+    -------
+    Flesh
+        Soft tissue, face and what lies around the patient.
+    """
     man = sex == "M"
     years = float(np.clip((age - 20) / 65, 0, 1.2))
     tube = bool(rng.random() < TUBE_SHARE)

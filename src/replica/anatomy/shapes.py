@@ -3,13 +3,35 @@
 A solid lives in its bone's own frame: u up the spine, v to the back, w to the patient's left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 OUTSIDE = np.float32(50.0)
 Box = tuple[slice, slice, slice]
+Triple = tuple[float, float, float]
+Vector = Sequence[float] | np.ndarray  # three numbers
+Scalar = float | np.floating
+T = TypeVar("T")
+
+
+def triple(values: Iterable[T]) -> tuple[T, T, T]:
+    """Three values as a tuple of three.
+
+    Parameters
+    ----------
+    values : iterable
+        Exactly three.
+
+    Returns
+    -------
+    tuple
+        The same values.
+    """
+    first, second, third = values
+    return first, second, third
 
 
 @dataclass(frozen=True)
@@ -21,13 +43,37 @@ class Grid:
     origin_mm: tuple[float, float, float]  # centre of voxel (0, 0, 0)
 
     def axis(self, dim: int, part: slice = slice(None)) -> np.ndarray:
-        """Voxel centres along one axis, mm float32; z falls with the index."""
+        """Voxel centres along one axis; z falls with the index.
+
+        Parameters
+        ----------
+        dim : int
+            The axis: 0 is z, 1 is y, 2 is x.
+        part : slice
+            Which voxels; by default all.
+
+        Returns
+        -------
+        ndarray of float32, shape (n,)
+            Millimetres.
+        """
         sign = -1.0 if dim == 0 else 1.0
         index = np.arange(self.shape[dim], dtype=np.float64)[part]
         return (self.origin_mm[dim] + sign * self.spacing_mm[dim] * index).astype(np.float32)
 
     def box(self, low_mm: np.ndarray, high_mm: np.ndarray) -> Box:
-        """Slices of the voxels between two corners, cut to the grid (empty slices where they miss it)."""
+        """Slices of the voxels between two corners, cut to the grid.
+
+        Parameters
+        ----------
+        low_mm, high_mm : ndarray of float, shape (3,)
+            Lowest and highest (z, y, x) in millimetres.
+
+        Returns
+        -------
+        tuple of slice
+            One slice an axis (z, y, x), empty where the corners miss the grid.
+        """
         parts = []
         for dim in range(3):
             if dim == 0:
@@ -37,7 +83,7 @@ class Grid:
             start = int(np.clip(np.floor(first / self.spacing_mm[dim]), 0, self.shape[dim]))
             stop = int(np.clip(np.ceil(last / self.spacing_mm[dim]) + 1, start, self.shape[dim]))
             parts.append(slice(start, stop))
-        return tuple(parts)
+        return triple(parts)
 
     @property
     def voxel_mm(self) -> float:
@@ -57,20 +103,40 @@ class Solid:
 
 
 def capsule(
-    a: tuple, b: tuple, r_a: float, r_b: float | None = None, tall: float = 0.0, taper: float = 0.0,
-    lean: float = 0.0, **how: float,
+    a: Vector, b: Vector, r_a: float, r_b: float | None = None, tall: float = 0.0, taper: float = 0.0,
+    lean: float = 0.0, blend_mm: float = 1.2, hole: bool = False,
 ) -> Solid:  # fmt: skip
-    """A rod from a to b with radii r_a and r_b, stretched by `tall` mm up and down, less by `taper` at b.
+    """A rod between two points, as thick as wanted at either end.
 
-    What is stretched falls to the back by `lean` mm a mm.
+    Parameters
+    ----------
+    a, b : sequence of float
+        The ends, (u, v, w) in millimetres.
+    r_a, r_b : float
+        Radius at either end, mm; without `r_b` that at `a`.
+    tall : float
+        By how much the rod is stretched up and down, mm.
+    taper : float
+        Share of `tall` that is gone at `b`.
+    lean : float
+        How far the stretched part falls to the back, mm a mm.
+    blend_mm : float
+        Fillet where the rod meets other solids.
+    hole : bool
+        Whether the rod is cut out.
+
+    Returns
+    -------
+    Solid
+        The rod.
     """
-    a, b = np.array(a, np.float32), np.array(b, np.float32)
+    start, end = np.array(a, np.float32), np.array(b, np.float32)
     r_b = r_a if r_b is None else r_b
-    axis = b - a
+    axis = end - start
     length2 = np.float32(max(float(axis @ axis), 1e-6))
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
-        u, v, w = u - a[0], v - a[1], w - a[2]
+        u, v, w = u - start[0], v - start[1], w - start[2]
         t = np.clip((u * axis[0] + v * axis[1] + w * axis[2]) / length2, 0, 1)
         du = u - t * axis[0]
         if tall:
@@ -82,11 +148,28 @@ def capsule(
         return np.sqrt(square) - (r_a + (r_b - r_a) * t)
 
     reach = max(r_a, r_b) + np.array([tall, abs(lean) * tall, 0])
-    return Solid(distance, np.minimum(a, b) - reach, np.maximum(a, b) + reach, **how)
+    return Solid(distance, np.minimum(start, end) - reach, np.maximum(start, end) + reach, blend_mm, hole)
 
 
-def ellipsoid(centre: tuple, radii: tuple, **how: float) -> Solid:
-    """An ellipsoid along the frame's axes."""
+def ellipsoid(centre: Vector, radii: Vector, blend_mm: float = 1.2, hole: bool = False) -> Solid:
+    """An ellipsoid along the frame's axes.
+
+    Parameters
+    ----------
+    centre : sequence of float or ndarray, shape (3,)
+        u, v, w in millimetres.
+    radii : sequence of float or ndarray, shape (3,)
+        Half axes along u, v, w in millimetres.
+    blend_mm : float
+        Fillet where the ellipsoid meets other solids.
+    hole : bool
+        Whether the ellipsoid is cut out.
+
+    Returns
+    -------
+    Solid
+        The ellipsoid.
+    """
     c, r = np.array(centre, np.float32), np.array(radii, np.float32)
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -95,13 +178,35 @@ def ellipsoid(centre: tuple, radii: tuple, **how: float) -> Solid:
         slope = np.sqrt((u / r[0]) ** 2 + (v / r[1]) ** 2 + (w / r[2]) ** 2)
         return k * (k - 1) / np.maximum(slope, 1e-3)
 
-    return Solid(distance, c - r, c + r, **how)
+    return Solid(distance, c - r, c + r, blend_mm, hole)
 
 
 def slab(
-    centre: tuple, half: tuple, round_mm: float, lean: float = 0.0, tilt: float = 0.0, **how: float
-) -> Solid:
-    """A rounded block whose top and bottom fall by `lean` mm a mm to the back and `tilt` to the left."""
+    centre: Vector, half: Vector, round_mm: float, lean: float = 0.0, tilt: float = 0.0,
+    blend_mm: float = 1.2, hole: bool = False,
+) -> Solid:  # fmt: skip
+    """A rounded block whose top and bottom may slope.
+
+    Parameters
+    ----------
+    centre : sequence of float
+        u, v, w in millimetres.
+    half : sequence of float
+        Half of the extent along u, v, w in millimetres.
+    round_mm : float
+        Radius of the edges.
+    lean, tilt : float
+        How far top and bottom fall to the back and to the left, mm a mm.
+    blend_mm : float
+        Fillet where the block meets other solids.
+    hole : bool
+        Whether the block is cut out.
+
+    Returns
+    -------
+    Solid
+        The block.
+    """
     c, h = np.array(centre, np.float32), np.array(half, np.float32)
     flatten = np.float32(1 / np.sqrt(1.0 + lean**2 + tilt**2))
 
@@ -116,14 +221,39 @@ def slab(
         return far + np.minimum(np.maximum(np.maximum(du, dv), dw), 0) - round_mm
 
     reach = h + np.array([abs(lean) * h[1] + abs(tilt) * h[2], 0, 0])
-    return Solid(distance, c - reach, c + reach, **how)
+    return Solid(distance, c - reach, c + reach, blend_mm, hole)
 
 
 def bow(
-    centre: tuple, axes: tuple[float, float], v_from: float, radius: float, tall: float, side: int,
-    **how: float,
+    centre: Vector, axes: tuple[float, float], v_from: float, radius: float, tall: float, side: int,
+    blend_mm: float = 1.2, hole: bool = False,
 ) -> Solid:  # fmt: skip
-    """The part of an oval hoop (half axes v and w) in front of (side -1) or behind (1) the plane v_from."""
+    """The front or rear part of an oval hoop.
+
+    Parameters
+    ----------
+    centre : sequence of float
+        u, v, w of the hoop's middle in millimetres.
+    axes : tuple of float
+        Half axes along v and w, mm.
+    v_from : float
+        v of the plane at which the hoop is cut, mm.
+    radius : float
+        Of the rod that is bent to the hoop, mm.
+    tall : float
+        By how much that rod is stretched up and down, mm.
+    side : int
+        -1 keeps what lies in front of the plane, 1 what lies behind it.
+    blend_mm : float
+        Fillet where the hoop meets other solids.
+    hole : bool
+        Whether the hoop is cut out.
+
+    Returns
+    -------
+    Solid
+        The part of the hoop.
+    """
     c, (av, aw) = np.array(centre, np.float32), axes
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -137,11 +267,24 @@ def bow(
     ends = (v_from, c[1] + side * (av + radius))
     low = np.array([c[0] - tall - radius, min(ends), c[2] - aw - radius])
     high = np.array([c[0] + tall + radius, max(ends), c[2] + aw + radius])
-    return Solid(distance, low, high, **how)
+    return Solid(distance, low, high, blend_mm, hole)
 
 
-def smooth_union(a: np.ndarray, b: np.ndarray, blend_mm: float) -> np.ndarray:
-    """The union of two distances with a fillet of `blend_mm` (polynomial smooth minimum)."""
+def smooth_union(a: np.ndarray, b: np.ndarray, blend_mm: Scalar) -> np.ndarray:
+    """The union of two distances with a fillet (polynomial smooth minimum).
+
+    Parameters
+    ----------
+    a, b : ndarray of float, any shape, the same for both
+        Distances in millimetres.
+    blend_mm : float
+        Radius of the fillet.
+
+    Returns
+    -------
+    ndarray of float, shape as `a`
+        Distance to the union, mm.
+    """
     h = np.clip(0.5 + 0.5 * (a - b) / blend_mm, 0, 1)
     return a + (b - a) * h - blend_mm * h * (1 - h)
 
@@ -160,7 +303,18 @@ class LocalField:
         self.d = np.full([s.stop - s.start for s in self.part], OUTSIDE, np.float32)
 
     def coordinates(self, part: Box) -> list[np.ndarray]:
-        """u, v, w of the voxels of `part` (slices of the grid), mm float32, each (z, y, x)."""
+        """The frame's coordinates of some voxels.
+
+        Parameters
+        ----------
+        part : tuple of slice
+            Slices of the grid.
+
+        Returns
+        -------
+        list of ndarray of float32, each of shape (z, y, x)
+            u, v and w in millimetres.
+        """
         offset = [self.grid.axis(dim, part[dim]) - np.float32(self.centre[dim]) for dim in range(3)]
         turn = self.turn.astype(np.float32)
         return [
@@ -169,15 +323,17 @@ class LocalField:
         ]
 
     def add(self, solid: Solid) -> None:
-        """Unite the field with a solid, or cut it out where the solid is a hole."""
-        part = frame_box(self.grid, self.centre, self.turn, solid.low - 2.5, solid.high + 2.5)
-        part = tuple(
-            slice(max(p.start, q.start), max(min(p.stop, q.stop), max(p.start, q.start)))
-            for p, q in zip(part, self.part, strict=True)
-        )
+        """Unite the field with a solid, or cut it out where the solid is a hole.
+
+        Parameters
+        ----------
+        solid : Solid
+            In the bone's frame.
+        """
+        around = frame_box(self.grid, self.centre, self.turn, solid.low - 2.5, solid.high + 2.5)
+        part, here = shared_box(around, self.part)
         if any(p.stop <= p.start for p in part):
             return
-        here = tuple(slice(p.start - q.start, p.stop - q.start) for p, q in zip(part, self.part, strict=True))
         new = solid.distance(*self.coordinates(part)).astype(np.float32)
         old = self.d[here]
         self.d[here] = (
@@ -185,8 +341,48 @@ class LocalField:
         )
 
 
+def shared_box(part: Box, whole: Box) -> tuple[Box, Box]:
+    """The voxels that two boxes of a grid share.
+
+    Parameters
+    ----------
+    part, whole : tuple of slice
+        Slices of the grid.
+
+    Returns
+    -------
+    shared : tuple of slice
+        Slices of the grid, empty where the boxes do not meet.
+    here : tuple of slice
+        The same voxels counted from the start of `whole`.
+    """
+    shared = triple(
+        slice(max(p.start, q.start), max(min(p.stop, q.stop), max(p.start, q.start)))
+        for p, q in zip(part, whole, strict=True)
+    )
+    here = triple(slice(p.start - q.start, p.stop - q.start) for p, q in zip(shared, whole, strict=True))
+    return shared, here
+
+
 def frame_box(grid: Grid, centre: np.ndarray, turn: np.ndarray, low: np.ndarray, high: np.ndarray) -> Box:
-    """Voxels that hold a box given in a bone's frame."""
+    """Voxels that hold a box given in a bone's frame.
+
+    Parameters
+    ----------
+    grid : Grid
+        The voxels.
+    centre : ndarray of float, shape (3,)
+        z, y, x of the frame's origin in millimetres.
+    turn : ndarray of float, shape (3, 3)
+        Rows are the frame's axes u, v, w in (z, y, x).
+    low, high : ndarray of float, shape (3,)
+        The box's lowest and highest u, v, w in millimetres.
+
+    Returns
+    -------
+    tuple of slice
+        Slices of the grid, empty where the box misses it.
+    """
     corners = np.array(
         [
             [(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]]
@@ -200,6 +396,19 @@ def frame_box(grid: Grid, centre: np.ndarray, turn: np.ndarray, low: np.ndarray,
 
 
 def coverage(d: np.ndarray, width_mm: float) -> np.ndarray:
-    """Share of a voxel that lies inside a surface at distance d: a smoothstep over the voxel's width."""
+    """Share of each voxel that lies inside a surface: a smoothstep over the voxel's width.
+
+    Parameters
+    ----------
+    d : ndarray of float, any shape
+        Signed distance of the voxels' centres to the surface, mm, negative inside.
+    width_mm : float
+        Width of a voxel.
+
+    Returns
+    -------
+    ndarray of float, shape as `d`
+        0 outside to 1 inside.
+    """
     t = np.clip(0.5 - d * np.float32(1 / (1.3 * width_mm)), 0, 1)
     return t * t * (3 - 2 * t)

@@ -24,7 +24,20 @@ class Texture:
 
 
 def make_texture(anatomy: Anatomy, grid: Grid) -> Texture:
-    """Draw one patient's blocks; the fine one loses contrast where a voxel averages over its grain."""
+    """Draw one patient's blocks; the fine one loses contrast where a voxel averages over its grain.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient, whose seed fixes the blocks.
+    grid : Grid
+        The scan's voxels.
+
+    Returns
+    -------
+    Texture
+        Blocks of TILE voxels of TILE_MM a side.
+    """
     rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 3]))
     white = rng.standard_normal((TILE, TILE, TILE), dtype=np.float32)
     unit = np.array([STRAND, 1.0, 1.0]) * FINE_MM / TILE_MM
@@ -51,15 +64,57 @@ def _between(knots: np.ndarray, dim: int) -> np.ndarray:
 
 
 def lookup(block: np.ndarray, grid: Grid, part: Box, stretch: float = 1.0) -> np.ndarray:
-    """A block's values at the voxels of a box, by their position in mm; `stretch` coarsens the grain."""
+    """A block's values at the voxels of a box, by their position in millimetres.
+
+    Parameters
+    ----------
+    block : ndarray, shape (TILE, TILE, TILE)
+        A periodic block.
+    grid : Grid
+        The scan's voxels.
+    part : tuple of slice
+        The box, as slices of the grid.
+    stretch : float
+        By how much the grain is coarsened.
+
+    Returns
+    -------
+    ndarray, shape (z, y, x) of the box
+        The block's values.
+    """
     values = block
     for dim in range(3):
         values = np.take(values, _index(grid, part, dim, stretch), axis=dim)
     return values
 
 
-def lookup_at(block: np.ndarray, grid: Grid, part: Box, where: tuple, stretch: float = 1.0) -> np.ndarray:
-    """The same for some voxels of the box alone: `where` as np.nonzero gives it."""
+def lookup_at(
+    block: np.ndarray, grid: Grid, part: Box, where: tuple[np.ndarray, ...], stretch: float = 1.0
+) -> np.ndarray:
+    """A block's values at some voxels of a box alone.
+
+    Parameters
+    ----------
+    block : ndarray, shape (TILE, TILE, TILE)
+        A periodic block.
+    grid : Grid
+        The scan's voxels.
+    part : tuple of slice
+        The box, as slices of the grid.
+    where : tuple of ndarray of int, each of shape (n,)
+        z, y, x of the voxels within the box, as np.nonzero gives them.
+    stretch : float
+        By how much the grain is coarsened.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The block's values.
+
+    See Also
+    --------
+    lookup : All voxels of a box.
+    """
     return block[tuple(_index(grid, part, dim, stretch)[where[dim]] for dim in range(3))]
 
 

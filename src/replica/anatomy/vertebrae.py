@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replica.anatomy.shapes import Solid, capsule, slab
+from replica.anatomy.shapes import Solid, Triple, Vector, capsule, slab, triple
 
 # depth, width and height of the body in mm (15-18, 17-25 and 12-15 in C3-C7)
-BODY_MM = {
+BODY_MM: dict[str, Triple] = {
     "C2": (15.5, 17.5, 17.0),
     "C3": (15.5, 19.0, 13.2), "C4": (15.8, 20.0, 13.1), "C5": (16.2, 21.0, 13.2), "C6": (16.8, 23.0, 13.6),
     "C7": (17.2, 25.0, 15.2), "T1": (17.5, 27.0, 16.0), "T2": (18.0, 26.5, 17.0), "T3": (18.5, 26.0, 17.5),
@@ -36,7 +36,20 @@ class Shape:
 
 
 def pillar_at(name: str, side: int) -> np.ndarray:
-    """Centre of an articular pillar in its vertebra's frame, mm (u, v, w); side -1 is right."""
+    """Centre of an articular pillar in its vertebra's frame.
+
+    Parameters
+    ----------
+    name : str
+        C2 to C7, or T1 to T4.
+    side : int
+        -1 is right, 1 left.
+
+    Returns
+    -------
+    ndarray of float, shape (3,)
+        u, v, w in millimetres.
+    """
     if name == "C2":
         return np.array([-6.5, 15.0, 17.0 * side])
     depth, width, _ = BODY_MM[name]
@@ -45,26 +58,56 @@ def pillar_at(name: str, side: int) -> np.ndarray:
 
 
 def scaled(solid: Solid, k: float) -> Solid:
-    """The same solid k times as large about the frame's origin."""
-    k = np.float32(k)
+    """The same solid made larger or smaller about the frame's origin.
+
+    Parameters
+    ----------
+    solid : Solid
+        In a bone's frame.
+    k : float
+        How many times as large.
+
+    Returns
+    -------
+    Solid
+        The scaled one; its fillet stays as it is.
+    """
+    times = np.float32(k)
     return Solid(
-        lambda u, v, w: k * solid.distance(u / k, v / k, w / k), solid.low * k, solid.high * k,
-        solid.blend_mm, solid.hole,
+        lambda u, v, w: times * solid.distance(u / times, v / times, w / times), solid.low * times,
+        solid.high * times, solid.blend_mm, solid.hole,
     )  # fmt: skip
 
 
-def body(dims: tuple[float, float, float], wedge: float, hooks_mm: float, rng: np.random.Generator) -> Solid:
-    """A body: waisted, hollow plates, a lip in front below, uncinate hooks at the upper side edges."""
+def body(dims: Triple, wedge: float, hooks_mm: float, rng: np.random.Generator) -> Solid:
+    """A body: waisted, hollow plates, a lip in front below, uncinate hooks at the upper side edges.
+
+    Parameters
+    ----------
+    dims : tuple of float
+        Depth, width and height in millimetres.
+    wedge : float
+        Loss of height in front, as a share of it.
+    hooks_mm : float
+        Height of the uncinate hooks.
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    Solid
+        The body around the frame's origin.
+    """
     rd, rw, half = (np.float32(d / 2) for d in dims)
     hollow, lip, skew, turn = (np.float32(x) for x in rng.normal([0.9, 1.1, 0, 0], [0.25, 0.35, 0.03, 0.03]))
-    wedge, soft = np.float32(wedge), np.float32(1.8)
+    lost, soft = np.float32(wedge), np.float32(1.8)
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         a, b = np.abs(w + turn * v) / rw, v / rd
         a1, fore = np.minimum(a, 1.1), np.clip(-b, 0, 1.1)
         front = np.clip(0.5 - 0.5 * b, 0, 1)  # 0 at the back wall, 1 at the front
         tilted = u + skew * w
-        top = half * (1 - 1.6 * wedge * front) - hollow * (1 - a1 * a1) - 1.1 * fore**2
+        top = half * (1 - 1.6 * lost * front) - hollow * (1 - a1 * a1) - 1.1 * fore**2
         top = top + hooks_mm * a1**6 * np.clip(1.2 + b, 0, 1)
         bottom = half - hollow * (1 - np.minimum(b * b, 1)) + lip * fore**3 - 0.35 * hooks_mm * a1**4
         middle = 1 - np.minimum(np.abs(u) / half, 1) ** 2
@@ -82,11 +125,28 @@ def body(dims: tuple[float, float, float], wedge: float, hooks_mm: float, rng: n
 
 
 def pillar(name: str, side: int, shape: Shape, rng: np.random.Generator) -> Solid:
-    """An articular pillar: joint planes above and below that fall to the back, a waist between them."""
+    """An articular pillar: joint planes above and below that fall to the back, a waist between them.
+
+    Parameters
+    ----------
+    name : str
+        C2 to C7, or T1 to T4.
+    side : int
+        -1 is right, 1 left.
+    shape : Shape
+        How far the joints are, and the vertebra's scale.
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    Solid
+        The pillar in its vertebra's frame.
+    """
     c = pillar_at(name, side).astype(np.float32)
     lean = np.float32(FACET_LEAN[name[0]] + rng.normal(0, 0.07))
-    hand = 0 if side < 0 else 1
-    up, down = np.float32(shape.up_mm[hand] / shape.scale), np.float32(shape.down_mm[hand] / shape.scale)
+    which = 0 if side < 0 else 1
+    up, down = np.float32(shape.up_mm[which] / shape.scale), np.float32(shape.down_mm[which] / shape.scale)
     deep, wide = ((5.6, 5.7), (4.0, 5.2))[name[0] == "T"] + rng.normal(0, 0.25, 2)
     flat, soft, bend = np.float32(1 / np.hypot(1, lean)), np.float32(1.5), np.float32(3.4)
 
@@ -109,8 +169,23 @@ def pillar(name: str, side: int, shape: Shape, rng: np.random.Generator) -> Soli
 
 
 def typical(name: str, shape: Shape, rng: np.random.Generator) -> list[Solid]:
-    """C3 to C7 and the upper thoracic vertebrae."""
-    dims = tuple(BODY_MM[name] * (1 + 0.03 * rng.standard_normal(3)))
+    """C3 to C7 and the upper thoracic vertebrae.
+
+    Parameters
+    ----------
+    name : str
+        C3 to C7, or T1 to T4.
+    shape : Shape
+        What changes the plain vertebra.
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    list of Solid
+        In the body's frame; holes lie among them.
+    """
+    dims = triple(BODY_MM[name] * (1 + 0.03 * rng.standard_normal(3)))
     thoracic = name[0] == "T"
     solids = [body(dims, shape.wedge, 0.0 if thoracic else 3.2 + rng.normal(0, 0.5), rng)]
     solids += [pillar(name, side, shape, rng) for side in (-1, 1)]
@@ -141,13 +216,28 @@ def _arch(name: str, rng: np.random.Generator) -> list[Solid]:
     return solids + spinous(name, (-4.0, joint, 0.0), rng)
 
 
-def spinous(name: str, root: tuple[float, float, float], rng: np.random.Generator) -> list[Solid]:
-    """The spinous process from where the laminae meet: deep and narrow, with a thick or a split end."""
+def spinous(name: str, root: Triple, rng: np.random.Generator) -> list[Solid]:
+    """The spinous process: deep and narrow, with a thick or a split end.
+
+    Parameters
+    ----------
+    name : str
+        C2 to C7, or T1 to T4.
+    root : tuple of float
+        u, v, w of where the laminae meet, in millimetres.
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    list of Solid
+        In the vertebra's frame.
+    """
     length, fall, tall, split = SPINOUS[name]
     length *= 1 + 0.08 * rng.standard_normal()
     bend = float(rng.normal(0, 0.05))
 
-    def at(share: float, aside: float = 0.0) -> tuple[float, float, float]:
+    def at(share: float, aside: float = 0.0) -> Triple:
         along = share * length
         return root[0] - fall * along, root[1] + along, bend * along + aside
 
@@ -200,7 +290,7 @@ def _thoracic_bars(name: str, rng: np.random.Generator) -> list[Solid]:
     return solids
 
 
-def _rib_rest(name: str, side: int, rng: np.random.Generator | None = None) -> tuple[float, float, float]:
+def _rib_rest(name: str, side: int, rng: np.random.Generator | None = None) -> Triple:
     """The tip of a thoracic transverse process, where the rib leans on it."""
     depth, _, _ = BODY_MM[name]
     number = int(name[1])
@@ -209,20 +299,44 @@ def _rib_rest(name: str, side: int, rng: np.random.Generator | None = None) -> t
 
 
 def rib(side: int, name: str) -> list[Solid]:
-    """A rib from the body's corner past the transverse process, then out, forward and down."""
+    """A rib from the body's corner past the transverse process, then out, forward and down.
+
+    Parameters
+    ----------
+    side : int
+        -1 is right, 1 left.
+    name : str
+        T1 to T4.
+
+    Returns
+    -------
+    list of Solid
+        Its first centimetres, in the vertebra's frame.
+    """
     depth, width, height = BODY_MM[name]
     head = (height * 0.35, depth / 2 - 1, side * (width / 2 + 3.2))
     rest = np.array(_rib_rest(name, side))
     knee, far = rest + [-3.5, -6.0, 6.0 * side], rest + [-9.0, -8.0, 20.0 * side]
     end = far + [-10.0, 12.0 - 14 * (name == "T1") - 8, 14.0 * side]
-    how = {"tall": 1.8, "blend_mm": 2.5}
-    return [
-        capsule(head, knee, 2.6, 2.8, **how), capsule(knee, far, 2.8, 2.9, **how),
-        capsule(far, end, 2.9, 2.6, **how),
-    ]  # fmt: skip
+
+    def piece(a: Vector, b: Vector, r_a: float, r_b: float) -> Solid:
+        return capsule(a, b, r_a, r_b, tall=1.8, blend_mm=2.5)
+
+    return [piece(head, knee, 2.6, 2.8), piece(knee, far, 2.8, 2.9), piece(far, end, 2.9, 2.6)]
 
 
 def disc(name: str) -> Solid:
-    """The disc above a body, in the frame half-way to its neighbour."""
+    """The disc above a body.
+
+    Parameters
+    ----------
+    name : str
+        The vertebra below it.
+
+    Returns
+    -------
+    Solid
+        In the frame half-way to the body's neighbour.
+    """
     depth, width, _ = BODY_MM[name]
     return slab((0, 0, 0), (5.5, depth / 2 + 0.4, width / 2 - 1.0), 4.5)

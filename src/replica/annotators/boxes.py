@@ -1,4 +1,4 @@
-"""What the annotators left: boxes around fractures, one a slice, drawn by several hands."""
+"""What the annotators left: boxes around fractures, one a slice, drawn by several annotators."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from replica.injuries.bones import Wound
 from replica.study import Study
 
 GROW_MM = 2.0  # around what is seen
-HAND_MM = 1.3  # SD of where a hand sets a box's edge on a key slice
+EDGE_MM = 1.3  # SD of where an annotator sets a box's edge on a key slice
 KEY_MM = (3.0, 9.0)  # between key slices
-HANDS = (2, 5)  # annotators of a study, from and below
+ANNOTATORS = (2, 5)  # of a study, from and below
 CARE = (-0.42, 0.5)  # log of the share of a fracture's slices that a study's annotators box: mean, SD
 FEWEST = 2
 STRAY = 0.12  # how far apart two annotators' first and last slices lie, share of the fracture
@@ -23,17 +23,35 @@ Corners = dict[int, np.ndarray]  # slice of the grid -> y0, x0, y1, x1 in pixels
 def draw_boxes(study: Study, uid: str, rng: np.random.Generator) -> list[dict]:
     """One box for every slice in which somebody saw a fracture: the envelope of all annotators' boxes.
 
-    Every annotator draws key slices and interpolates between them, as in the dataset's paper (Lin et al. 2023).
-    Returns rows of train_bounding_boxes.csv: x, y (corner nearest the first pixel), width, height in pixels,
-    slice_number as in the file name.
+    Every annotator draws key slices and interpolates between them, as in the dataset's paper.
+
+    Parameters
+    ----------
+    study : Study
+        Painted, with its fractures.
+    uid : str
+        Its StudyInstanceUID.
+    rng : numpy.random.Generator
+        Of the study's annotators.
+
+    Returns
+    -------
+    list of dict
+        Rows of train_bounding_boxes.csv in the order of slice_number: StudyInstanceUID; x and y (corner
+        nearest the first pixel), width and height in pixels; slice_number as in the file name.
+
+    References
+    ----------
+    Lin et al., "The RSNA Cervical Spine Fracture CT Dataset", Radiology: Artificial Intelligence
+    2023;5(5):e230034.
     """
     grid, numbers = study.protocol.grid, study.protocol.file_numbers()
     corners: Corners = {}
-    hands, care = int(rng.integers(*HANDS)), min(float(np.exp(rng.normal(*CARE))), 1.0)
+    annotators, care = int(rng.integers(*ANNOTATORS)), min(float(np.exp(rng.normal(*CARE))), 1.0)
     for wound in study.wounds:
-        for hand in range(hands):
+        for annotator in range(annotators):
             # somebody boxes every fracture; the others miss the faint ones now and then
-            seen = hand == 0 or rng.random() < 0.55 + 0.45 * min(wound.injury.severity, 1.0)
+            seen = annotator == 0 or rng.random() < 0.55 + 0.45 * min(wound.injury.severity, 1.0)
             for k, box in _interpolated(_key_boxes(grid, wound, care, rng) if seen else []):
                 old = corners.get(k, box)
                 corners[k] = np.concatenate([np.minimum(old[:2], box[:2]), np.maximum(old[2:], box[2:])])
@@ -41,11 +59,9 @@ def draw_boxes(study: Study, uid: str, rng: np.random.Generator) -> list[dict]:
     for k in sorted(corners):
         y0, x0 = np.maximum(corners[k][:2], 0.0)
         y1, x1 = np.minimum(corners[k][2:], grid.shape[1:])
-        box = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
-        rows.append(
-            {"StudyInstanceUID": uid, **{k: round(float(v), DECIMALS) for k, v in box.items()},
-             "slice_number": int(numbers[k])}
-        )  # fmt: skip
+        pixels = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
+        rounded = {name: round(float(value), DECIMALS) for name, value in pixels.items()}
+        rows.append({"StudyInstanceUID": uid, **rounded, "slice_number": int(numbers[k])})
     return sorted(rows, key=lambda row: row["slice_number"])
 
 
@@ -63,7 +79,7 @@ def _key_boxes(
         y, x = np.nonzero(wound.region[max(z - 1, 0) : max(after, z + 1) + 1].any(axis=0))
         corner = np.array([y.min(), x.min(), y.max() + 1, x.max() + 1], float)
         corner += [wound.part[1].start, wound.part[2].start] * 2
-        slack = GROW_MM + HAND_MM * np.abs(rng.standard_normal(4))
+        slack = GROW_MM + EDGE_MM * np.abs(rng.standard_normal(4))
         boxes.append((wound.part[0].start + z, corner + slack * [-1, -1, 1, 1] / pixel))
     return boxes
 

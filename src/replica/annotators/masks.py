@@ -1,4 +1,4 @@
-"""Label maps on disk: the vertebra masks as a network and its editors left them, and the fractures' truth."""
+"""Label maps on disk: vertebra masks as a network and its annotators left them, and the fractures' truth."""
 
 import gzip
 from pathlib import Path
@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from replica.anatomy.shapes import triple
 from replica.scanner.protocol import Protocol
 from replica.study import Study
 
@@ -16,7 +17,17 @@ GZIP_LEVEL = 4
 
 
 def write_mask(path: Path, study: Study, rng: np.random.Generator) -> None:
-    """Write the vertebrae as the original does: uint16, uncompressed; edges a little off, specks far away."""
+    """Write the vertebrae as the original does: uint16, uncompressed; edges a little off, specks far away.
+
+    Parameters
+    ----------
+    path : Path
+        A file that ends in .nii.
+    study : Study
+        Painted, with its label map.
+    rng : numpy.random.Generator
+        Of the study's annotators.
+    """
     labels = _edited(study, rng)
     found = np.unique(labels[labels > 0])
     for _ in range(int(rng.integers(*SPECKS)) if len(found) else 0):
@@ -28,7 +39,15 @@ def write_mask(path: Path, study: Study, rng: np.random.Generator) -> None:
 
 
 def write_fractures(path: Path, study: Study) -> None:
-    """Write where each fracture lies: uint8, n for the study's n-th fracture; gzip, the same bytes always."""
+    """Write where each fracture lies: uint8, n for the study's n-th fracture; gzip, the same bytes always.
+
+    Parameters
+    ----------
+    path : Path
+        A file that ends in .nii.gz.
+    study : Study
+        Painted, with its fractures.
+    """
     labels = np.zeros(study.hu.shape, np.uint8)
     for number, wound in enumerate(study.wounds, start=1):
         view = labels[wound.part]
@@ -71,22 +90,29 @@ def _image(labels: np.ndarray, protocol: Protocol) -> nib.Nifti1Image:
 
 
 def nifti_affine(protocol: Protocol) -> np.ndarray:
-    """Stored voxel (i, j, k) to NIfTI's millimetres (right to left, back to front, feet to head), 4 x 4.
+    """From a stored voxel (i, j, k) to NIfTI's millimetres.
 
     DICOM's x and y point left and back, NIfTI's right and front: both change their sign.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        The study's, with its grid and its place in the scanner.
+
+    Returns
+    -------
+    ndarray of float, shape (4, 4)
+        To (x, y, z) with x to the right, y to the front, z to the head.
     """
     grid = protocol.grid
     (z, y, x), last = grid.origin_mm, (np.array(grid.shape) - 1) * grid.spacing_mm
-    first = (
-        z - last[0],
-        y + last[1],
-        x,
-    )  # of the stored array: the lowest slice, its last row, its first column
+    # of the stored array: the lowest slice, its last row, its first column
+    first = (z - last[0], y + last[1], x)
     origin = np.array(protocol.patient_mm(first))
     affine = np.eye(4)
     affine[:3, 3] = origin
     for column, (dim, sign) in enumerate(((2, 1), (1, -1), (0, 1))):
         step = np.array(first)
         step[dim] += sign * grid.spacing_mm[dim]
-        affine[:3, column] = np.array(protocol.patient_mm(tuple(step))) - origin
+        affine[:3, column] = np.array(protocol.patient_mm(triple(step))) - origin
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

@@ -1,5 +1,7 @@
 """Ages in whole years that keep the published means, SDs, youngest and oldest of sites, labels and splits."""
 
+from collections.abc import Hashable
+
 import numpy as np
 import pandas as pd
 
@@ -14,8 +16,19 @@ SQUARES = 64  # what squares of years are divided by, for the same reason
 def draw_ages(patients: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     """Draw every patient's age.
 
-    patients: columns split, site (1-12) and patient_overall (0 or 1) of the whole published cohort.
-    Returns (patients,) int, years. Source: the ages of Tables 1 and 2 and of the positives and negatives.
+    Source: the ages of Tables 1 and 2 and of the positives and negatives.
+
+    Parameters
+    ----------
+    patients : pandas.DataFrame
+        The whole published cohort with columns split, site (1-12) and patient_overall (0 or 1).
+    rng : numpy.random.Generator
+        Of this cohort.
+
+    Returns
+    -------
+    ndarray of int, shape (patients,)
+        Years.
     """
     ages = np.zeros(len(patients), int)
     positive = patients["patient_overall"].to_numpy()
@@ -49,8 +62,8 @@ def _fit(drawn: np.ndarray, site: pd.Series, rng: np.random.Generator) -> np.nda
     total = round(site["age_mean"] * count)
     while ages.sum() != total:
         step = 1 if ages.sum() < total else -1
-        room = free[(ages[free] + step >= low) & (ages[free] + step <= high)]
-        ages[rng.permutation(room)[: abs(total - ages.sum())]] += step
+        movable = free[(ages[free] + step >= low) & (ages[free] + step <= high)]
+        ages[rng.permutation(movable)[: abs(total - ages.sum())]] += step
     # one grows older by a year and another younger: the mean stays
     wanted = (count - 1) * site["age_sd"] ** 2
     slack = 2 * (count - 1) * site["age_sd"] * SLACK_YEARS / 2
@@ -75,7 +88,7 @@ def _seat_extremes(
     home = SPLITS["oldest"].idxmax()
     over = ages > SPLITS["oldest"].drop(home).max()
 
-    def seat(who: int, there: str) -> None:
+    def seat(who: int, there: Hashable) -> None:
         same = np.flatnonzero((site == site[who]) & (split == there) & ~kept & ~over)
         other = who if split[who] == there else rng.choice(same)
         ages[who], ages[other] = ages[other], ages[who]

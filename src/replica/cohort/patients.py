@@ -13,10 +13,20 @@ from replica.cohort.swaps import settle
 
 @lru_cache(maxsize=4)
 def draw_patients(seed: int, number: int) -> pd.DataFrame:
-    """Draw the 3,112 patients of a seed; `number` tells several such cohorts of one seed apart.
+    """Draw the 3,112 patients of a seed.
 
-    Returns a row a patient in random order: split, site (1-12), sex, age (years), patient_overall and C1..C7
-    (0 or 1). Not to be written to: it is kept for the next caller.
+    Parameters
+    ----------
+    seed : int
+        Of the replica.
+    number : int
+        Tells several such cohorts of one seed apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a patient in random order: split, site (1-12), sex, age (years), patient_overall and C1..C7
+        (0 or 1). Not to be written to: it is kept for the next caller.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2**31, 1 + number]))
     patients = pd.concat([_labels(split, rng) for split in SPLITS.index], ignore_index=True)
@@ -28,7 +38,7 @@ def draw_patients(seed: int, number: int) -> pd.DataFrame:
 
 def _labels(split: str, rng: np.random.Generator) -> pd.DataFrame:
     """The patients of one split with their broken levels, positives first."""
-    negatives = int(SPLITS.loc[split, "negative"])
+    negatives = int(SPLITS["negative"][split])
     levels = np.vstack([draw_patterns(split, rng), np.zeros((negatives, len(LEVELS)), int)])
     patients = pd.DataFrame(levels, columns=list(LEVELS))
     patients.insert(0, "split", split)

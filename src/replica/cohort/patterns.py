@@ -17,9 +17,25 @@ def draw_patterns(split: str, rng: np.random.Generator) -> np.ndarray:
     """Draw the broken levels of a split's positives.
 
     The levels' counts are Table 2's; in the training set so is the number of levels a patient has broken.
-    Returns (positives, 7) int, in random order.
+
+    Parameters
+    ----------
+    split : str
+        "train", "public" or "private".
+    rng : numpy.random.Generator
+        Of this cohort.
+
+    Returns
+    -------
+    ndarray of int, shape (positives, 7)
+        1 for a broken level, C1 to C7; patients in random order.
+
+    Raises
+    ------
+    RuntimeError
+        If no set of fractures meets the published counts.
     """
-    positives = int(SPLITS.loc[split, "positive"])
+    positives = int(SPLITS["positive"][split])
     shares = _pattern_shares(split)
     drawn = rng.multinomial(positives, shares)
     # a rare pattern costs more to add than a common one, in units of what chance would do to it
@@ -80,8 +96,8 @@ def _pattern_shares(split: str) -> np.ndarray:
     """Probability of each of the 127 patterns for a positive of this split, shape (127,)."""
     if split == "train":
         return _coupling()
-    goal = (SPLITS.loc[split, list(LEVELS)] / SPLITS.loc[split, "positive"]).to_numpy(float)
-    return _tilt(_coupling(), PATTERNS.astype(float), goal)
+    row = SPLITS.loc[split]
+    return _tilt(_coupling(), PATTERNS.astype(float), (row[list(LEVELS)] / row["positive"]).to_numpy(float))
 
 
 @lru_cache(maxsize=1)

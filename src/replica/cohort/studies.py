@@ -18,9 +18,19 @@ MEAN_AGE, AGE_UNIT = 54, 32  # years; in these units ages and their squares weig
 def make_cohort(settings: ReplicaSettings) -> pd.DataFrame:
     """Draw every patient of the replica.
 
-    Returns one row a study: index (its number, which seeds it), StudyInstanceUID, split, site (1-12), sex,
-    age, patient_overall, C1..C7 (0/1), boxed and masked (bool), oddity ("" for most). For the published
-    numbers of studies every count of Tables 1 and 2 is met; other numbers have the same shares, to the patient.
+    For the published numbers of studies every count of Tables 1 and 2 is met; other numbers have the same
+    shares, to the patient.
+
+    Parameters
+    ----------
+    settings : ReplicaSettings
+        How many studies, of which seed and split, and how many are annotated.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a study: index (its number, which seeds it), StudyInstanceUID, split, site (1-12), sex, age,
+        patient_overall, C1..C7 (0 or 1), boxed and masked (bool), oddity ("" for most).
     """
     rng = np.random.default_rng(np.random.SeedSequence([settings.seed, 2**31]))
     wanted = np.array([settings.train, settings.public, settings.private])
@@ -51,7 +61,8 @@ def _published(wanted: np.ndarray, seed: int, rng: np.random.Generator) -> list[
 
 def _even(wanted: np.ndarray, seed: int, rng: np.random.Generator) -> list[pd.DataFrame]:
     """The same patients, with everything spread evenly over the splits."""
-    parts, left = [[] for _ in SPLITS.index], wanted
+    parts: list[list[pd.DataFrame]] = [[] for _ in SPLITS.index]
+    left = wanted
     for number in count():
         if left.sum() == 0:
             break
@@ -65,7 +76,20 @@ def _even(wanted: np.ndarray, seed: int, rng: np.random.Generator) -> list[pd.Da
 
 
 def apportion(total: int, shares: np.ndarray) -> np.ndarray:
-    """Whole numbers that sum to `total` in proportion to `shares` (n,), by largest remainder; (n,) int."""
+    """Whole numbers in proportion to shares, by largest remainder.
+
+    Parameters
+    ----------
+    total : int
+        What they sum to.
+    shares : ndarray of float or int, shape (n,)
+        Not all zero.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        The whole numbers.
+    """
     exact = total * shares / shares.sum()
     whole = np.floor(exact).astype(int)
     rest = np.argsort(whole - exact, kind="stable")[: total - whole.sum()]
@@ -79,8 +103,19 @@ def divide(patients: pd.DataFrame, sizes: np.ndarray, rng: np.random.Generator) 
     Positives are apportioned over the groups; then patients change places until every count (levels; men
     and sites, among positives and among negatives) differs by at most one from the group's share.
 
-    patients: columns site, sex, age, patient_overall, C1..C7; sizes: (groups,) int, may sum to less.
-    Returns (patients,) int: the number of the group, or -1 for who is left over.
+    Parameters
+    ----------
+    patients : pandas.DataFrame
+        Columns site, sex, age, patient_overall, C1..C7.
+    sizes : ndarray of int, shape (groups,)
+        Of the groups; they may sum to less than there are patients.
+    rng : numpy.random.Generator
+        Of this cohort.
+
+    Returns
+    -------
+    ndarray of int, shape (patients,)
+        The number of each patient's group, or -1 for who is left over.
     """
     sizes = np.append(sizes, len(patients) - sizes.sum())
     positive = patients["patient_overall"].to_numpy().astype(bool)

@@ -14,12 +14,37 @@ def settle(
 
     Two patients of the same block swap what they carry, whenever that takes the table
     `seats.T @ moved[order]` nearer to `goal`, until no cell is further from it than `near`. Dead ends are
-    left as in the breakout method (Morris, AAAI 1993): what is still wrong gains weight.
-    Hand in whole numbers or binary fractions: then every sum is exact, and the order that of every machine.
+    left as in the breakout method: what is still wrong gains weight.
 
-    seats: (n, p) float, what a patient is; moved: (n, q) float, what a patient carries and can pass on;
-    goal, near: (p, q) float; block: (n,) int, who may swap with whom, by default everybody.
-    Returns order, (n,) int: patient i ends with moved[order[i]]. Raises RuntimeError if the goal isn't met.
+    Parameters
+    ----------
+    seats : ndarray of float, shape (n, p)
+        What a patient is. With whole numbers or binary fractions in all arrays every sum is exact, and the
+        order the same on every machine.
+    moved : ndarray of float, shape (n, q)
+        What a patient carries and can pass on.
+    goal : ndarray of float, shape (p, q)
+        The wanted table.
+    near : ndarray of float, shape (p, q)
+        How far from it each cell may lie.
+    rng : numpy.random.Generator
+        Chooses the pairs that are looked at.
+    block : ndarray of int, shape (n,), optional
+        Who may swap with whom; by default everybody.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        The order: patient i ends with `moved[order[i]]`.
+
+    Raises
+    ------
+    RuntimeError
+        If the goal isn't met within STEPS swaps.
+
+    References
+    ----------
+    Morris, The breakout method for escaping from local minima, AAAI 1993.
     """
     order = np.arange(len(seats))
     block = np.zeros(len(seats), int) if block is None else block
@@ -57,7 +82,7 @@ def _commonest(values: np.ndarray) -> float:
 class _Neighbours:
     """Who is in the same block."""
 
-    def __init__(self, block: np.ndarray):
+    def __init__(self, block: np.ndarray) -> None:
         self.sorted = np.argsort(block, kind="stable")
         _, self.block, self.size = np.unique(block, return_inverse=True, return_counts=True)
         self.start = np.cumsum(self.size) - self.size

@@ -1,1 +1,1 @@
-"""What breaks a vertebra, what only looks like it, and how both are painted into the bone."""
+"""Fractures, mimics of fractures, and how both are painted into the bone."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from replica.anatomy.atlas import atlas, axis
 from replica.anatomy.build import NAMES, Anatomy, Pose
-from replica.anatomy.shapes import Box, Grid, LocalField, Solid, coverage, frame_box
+from replica.anatomy.shapes import Box, Grid, LocalField, Solid, Triple, coverage, frame_box, triple
 from replica.anatomy.texture import Texture, lookup_at
 from replica.anatomy.vertebrae import (
     BODY_MM,
@@ -40,7 +40,7 @@ class Wound:
     injury: Injury
     part: Box
     region: np.ndarray  # bool, the box's shape
-    centre_mm: tuple[float, float, float]  # z, y, x of the grid
+    centre_mm: Triple  # z, y, x of the grid
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,25 @@ class Filling:
 def paint_bone(
     canvas: Canvas, number: int, injury: Injury | None, forced: dict[str, tuple[str, ...]] | None
 ) -> tuple[list[Wound], list[Mimic]]:
-    """Paint vertebra `number` (0 is C1) with its mimics and fractures; returns where they lie.
+    """Paint one vertebra with its fractures and mimics of fractures.
 
-    `forced` names the mimics by level; None draws them.
+    Parameters
+    ----------
+    canvas : Canvas
+        Volume and label map, painted in place.
+    number : int
+        The vertebra, 0 is C1.
+    injury : Injury or None
+        Its fractures.
+    forced : dict of str to tuple of str, or None
+        Kinds of mimics by level, and no others; None draws them.
+
+    Returns
+    -------
+    wounds : list of Wound
+        Where the fractures lie, of those in view.
+    mimics : list of Mimic
+        Where the mimics lie; empty where the vertebra is out of view.
     """
     anatomy, name, pose = canvas.anatomy, NAMES[number], canvas.anatomy.poses[number]
     marks = _marks(anatomy, number, forced)
@@ -83,7 +99,8 @@ def paint_bone(
         _ribs(canvas, number)
     _roughen(canvas, field)
     nothing = np.zeros((), np.float32)
-    gap, dense, regions, natural = nothing, nothing, [], field.d
+    gap, dense, natural = nothing, nothing, field.d
+    regions: list[np.ndarray] = []
     if injury is not None:
         rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 8, number]))
         gap, dense, regions, natural = break_bone(field, injury, _size(anatomy, number), rng)
@@ -123,18 +140,21 @@ def _size(anatomy: Anatomy, number: int) -> float:
     return anatomy.scale * float(anatomy.size[number])
 
 
-def _marks(anatomy: Anatomy, number: int, forced: dict | None) -> list[Mark]:
-    """A vertebra's mimics in millimetres of the patient."""
+def _marks(anatomy: Anatomy, number: int, forced: dict[str, tuple[str, ...]] | None) -> list[Mark]:
+    """A vertebra's mimics of fractures in millimetres of the patient."""
     name = NAMES[number]
     rng = np.random.default_rng(np.random.SeedSequence([anatomy.seed, 7, number]))
     drawn = draw_kinds(anatomy, number, rng)
     marks = [draw_mark(kind, name, rng) for kind in (drawn if forced is None else forced.get(name, ()))]
     k = _size(anatomy, number)
+
+    def grown(solids: tuple[Solid, ...]) -> tuple[Solid, ...]:
+        return tuple(scaled(solid, k) for solid in solids)
+
     return [
-        replace(m, **{what: tuple(scaled(s, k) for s in getattr(m, what)) for what in
-                      ("bone", "dark", "dense", "gas")})
+        replace(m, bone=grown(m.bone), dark=grown(m.dark), dense=grown(m.dense), gas=grown(m.gas))
         for m in marks
-    ]  # fmt: skip
+    ]
 
 
 def _solids(anatomy: Anatomy, number: int, wedge: float) -> list[Solid]:
@@ -148,7 +168,7 @@ def _solids(anatomy: Anatomy, number: int, wedge: float) -> list[Solid]:
         up = [_to_joint(anatomy, number, number - 1, s) if number > 1 else 6.5 * size for s in (-1, 1)]
         last = number + 1 == len(NAMES)
         down = [9.0 * size if last else _to_joint(anatomy, number, number + 1, s) for s in (-1, 1)]
-        shape = Shape(size, wedge, tuple(up), tuple(down))
+        shape = Shape(size, wedge, (up[0], up[1]), (down[0], down[1]))
         solids = axis(shape, rng) if name == "C2" else typical(name, shape, rng)
     return [scaled(s, size) for s in sorted(solids, key=lambda s: s.hole)]
 
@@ -185,14 +205,14 @@ def _roughen(canvas: Canvas, field: LocalField) -> None:
     field.d[where] += np.float32(SWELL_MM) * lookup_at(coarse, field.grid, field.part, where, 2.2)
 
 
-def _place(field: LocalField, region: np.ndarray) -> tuple:
+def _place(field: LocalField, region: np.ndarray) -> tuple[Box, np.ndarray, Triple]:
     """The box, the region and its centre in mm."""
     where = np.nonzero(region)
     centre = [
         float(field.grid.axis(dim, field.part[dim])[where[dim]].mean()) if len(where[0]) else 0.0
         for dim in range(3)
     ]
-    return field.part, region, tuple(centre)
+    return field.part, region, triple(centre)
 
 
 def _near(field: LocalField, mark: Mark) -> np.ndarray:
@@ -243,7 +263,7 @@ def _fill(canvas: Canvas, field: LocalField, inner: Filling) -> None:
     view[where] = under + (bone - under) * coverage(field.d[where], edge)
 
 
-def _thickness(field: LocalField, where: tuple, name: str) -> np.ndarray:
+def _thickness(field: LocalField, where: tuple[np.ndarray, ...], name: str) -> np.ndarray | np.floating:
     """Cortex as a multiple of the patient's: thin around the body, thicker at its plates and behind it."""
     if name not in BODY_MM:
         return np.float32(1.1)
@@ -267,7 +287,13 @@ def _ribs(canvas: Canvas, number: int) -> None:
 
 
 def paint_discs(canvas: Canvas) -> None:
-    """Paint the discs from C2-C3 down; the bodies are painted over them later."""
+    """Paint the discs from C2-C3 down; the bodies are painted over them later.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        Volume and label map; the volume is painted in place.
+    """
     for number in range(1, len(NAMES) - 1):
         upper, lower = canvas.anatomy.poses[number], canvas.anatomy.poses[number + 1]
         turn = upper.turn + lower.turn

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from replica.anatomy.shapes import Box, LocalField, frame_box
+from replica.anatomy.shapes import Box, LocalField, frame_box, shared_box
 from replica.injuries.fractures import Cut, Injury
 
 WAVES = ((16.0, 0.9), (6.0, 0.45), (2.6, 0.2))  # length and height in mm of a broken surface's unevenness
@@ -24,12 +24,32 @@ class _State:
     natural: np.ndarray  # distance to the surface that has a cortex, mm
 
 
-def break_bone(field: LocalField, injury: Injury, scale: float, rng: np.random.Generator) -> tuple:
+def break_bone(
+    field: LocalField, injury: Injury, scale: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], np.ndarray]:
     """Open an injury's cuts in a bone's distance field, in place.
 
-    Returns, all in the field's box: the share of every voxel that lies in a gap and the share of pressed
-    struts (float32); for each of the injury's parts its region (bool: bone in or near a gap, fragments that
-    moved); the distance to the bone's natural surface (float32 mm), which a broken face is not.
+    Parameters
+    ----------
+    field : LocalField
+        The whole bone; what is broken and moved is changed in it.
+    injury : Injury
+        The level's fractures, in millimetres of the plain vertebra.
+    scale : float
+        Size of this vertebra.
+    rng : numpy.random.Generator
+        Draws the unevenness of the broken faces.
+
+    Returns
+    -------
+    gap : ndarray of float32, the shape of the field's box
+        Share of every voxel that lies in a gap.
+    dense : ndarray of float32, the same shape
+        Share of pressed struts.
+    regions : list of ndarray of bool, the same shape
+        One for each of the injury's parts: bone in or near a gap, fragments that moved.
+    natural : ndarray of float32, the same shape
+        Distance in millimetres to the bone's natural surface, which a broken face is not.
     """
     state = _State(field, np.zeros_like(field.d), np.zeros_like(field.d), field.d.copy())
     regions = []
@@ -47,11 +67,7 @@ def _open(state: _State, cut: Cut, scale: float, region: np.ndarray, rng: np.ran
     point = scale * np.array(cut.point)
     reach = cut.reach_mm + 3 + np.abs(cut.shift).max()
     whole = frame_box(field.grid, field.centre, field.turn, point - reach, point + reach)
-    part = tuple(
-        slice(max(p.start, q.start), max(min(p.stop, q.stop), max(p.start, q.start)))
-        for p, q in zip(whole, field.part, strict=True)
-    )
-    here = tuple(slice(p.start - q.start, p.stop - q.start) for p, q in zip(part, field.part, strict=True))
+    part, here = shared_box(whole, field.part)
     d, gap, natural = field.d[here], state.gap[here], state.natural[here]
     if not d.size:
         return
@@ -73,7 +89,9 @@ def _open(state: _State, cut: Cut, scale: float, region: np.ndarray, rng: np.ran
     region[here] |= moved | ((bone | (d < FRINGE_MM)) & (opening > 0.05))
 
 
-def _surface(cut: Cut, point: np.ndarray, field: LocalField, part: Box, rng: np.random.Generator) -> tuple:
+def _surface(
+    cut: Cut, point: np.ndarray, field: LocalField, part: Box, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distance to a cut's wavy surface, depth inside the cut's reach (mm), and a wave along it (-1..1)."""
     normal = np.array(cut.normal, np.float32)
     normal /= np.linalg.norm(normal)
@@ -100,7 +118,12 @@ def _gap_share(distance: np.ndarray, cut: Cut, field: LocalField, wave: np.ndarr
     return np.clip(upper - lower, 0, None) / width
 
 
-def _move(field: LocalField, arrays: tuple, surface: tuple, cut: Cut) -> np.ndarray:
+def _move(
+    field: LocalField,
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+    surface: tuple[np.ndarray, np.ndarray],
+    cut: Cut,
+) -> np.ndarray:
     """Carry the fragment (beyond the surface, within reach), in place; returns where it lies now."""
     d, gap, natural = arrays
     world = np.array(cut.shift) @ field.turn

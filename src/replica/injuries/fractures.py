@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from replica.anatomy.shapes import Triple, triple
 from replica.anatomy.vertebrae import BODY_MM, CANAL_MM, SPINOUS
 
 # kind and weight by level; C3 stands for C3-C5
@@ -38,11 +39,11 @@ ALIKE = 0.75  # correlation of the severities of one patient's levels
 class Cut:
     """A wavy fracture surface: where, which way, how far, how wide, and where the piece went."""
 
-    point: tuple[float, float, float]  # u, v, w mm
-    normal: tuple[float, float, float]  # towards the fragment
+    point: Triple  # u, v, w mm
+    normal: Triple  # towards the fragment
     reach_mm: float
     gap_mm: float
-    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the fragment, u, v, w mm
+    shift: Triple = (0.0, 0.0, 0.0)  # of the fragment, u, v, w mm
     pressed: float = 0.0  # share of a band beside the cut in which struts are pressed together
     buckle_mm: float = 0.0  # the cortex bulges beside the cut
 
@@ -69,12 +70,28 @@ class Injury:
         return max(part.loss for part in self.parts)
 
 
+Rng = np.random.Generator
+Cuts = tuple[list[Cut], float]  # and the share of the front's height that is lost
+
+
 def draw_injuries(
     levels: list[str], severity: tuple[float, float], rng: np.random.Generator
 ) -> dict[str, Injury]:
     """Break a patient's levels by one mechanism: severities go together, kinds are of a family.
 
-    `severity` is its lowest and highest value; each level's is uniform between them.
+    Parameters
+    ----------
+    levels : list of str
+        The levels to break, C1 to C7.
+    severity : tuple of float
+        Lowest and highest value; each level's is uniform between them.
+    rng : numpy.random.Generator
+        The study's own.
+
+    Returns
+    -------
+    dict of str to Injury
+        By level.
     """
     mechanism = MECHANISMS[str(rng.choice(list(MECHANISMS)))]
     common = rng.standard_normal()
@@ -83,7 +100,8 @@ def draw_injuries(
         own = np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * rng.standard_normal()
         value = severity[0] + (severity[1] - severity[0]) * NormalDist().cdf(own)
         first = draw_injury(level, value, rng, _kind(level, mechanism, (), rng))
-        also, dice = [], rng.random(2)
+        also: list[Injury] = []
+        dice = rng.random(2)
         for share in dice[: 1 + int(dice[0] < 0.1)]:
             if share < 0.12 + 0.33 * min(value, 1.0):
                 kind = _kind(level, mechanism, (first.kind, *(a.kind for a in also)), rng)
@@ -94,7 +112,18 @@ def draw_injuries(
 
 
 def kinds_at(level: str) -> dict[str, float]:
-    """The kinds that happen at a level, with their weights."""
+    """The kinds that happen at a level, with their weights.
+
+    Parameters
+    ----------
+    level : str
+        C1 to C7.
+
+    Returns
+    -------
+    dict of str to float
+        Weight by kind; the weights of a level sum to 1.
+    """
     return KINDS["C3" if level in ("C4", "C5") else level]
 
 
@@ -105,7 +134,24 @@ def _kind(level: str, mechanism: tuple[str, ...], taken: tuple[str, ...], rng: n
 
 
 def draw_injury(level: str, severity: float, rng: np.random.Generator, kind: str | None = None) -> Injury:
-    """Choose a kind that happens at this level and shape it; severity widens, moves and extends it."""
+    """Shape a fracture of one level; severity widens, moves and extends it.
+
+    Parameters
+    ----------
+    level : str
+        C1 to C7.
+    severity : float
+        0 a hairline, 1 a gaping fracture; above 1 a caricature.
+    rng : numpy.random.Generator
+        The study's own.
+    kind : str, optional
+        One that happens at this level; by default it is drawn.
+
+    Returns
+    -------
+    Injury
+        One fracture, with side cracks.
+    """
     kind = _kind(level, (), (), rng) if kind is None else kind
     side = float(rng.choice([-1.0, 1.0]))
     gap = 0.45 + 2.8 * severity
@@ -136,11 +182,11 @@ def _branches(cuts: list[Cut], severity: float, rng: np.random.Generator) -> lis
             np.array(cut.point) + 0.3 * cut.reach_mm * aside + rng.choice([-1.0, 1.0]) * 0.8 * reach * normal
         )
         lean = along + rng.normal(0, 0.5) * normal
-        branches.append(Cut(tuple(point), tuple(lean), reach, 0.3 + 0.35 * (cut.gap_mm - 0.3)))
+        branches.append(Cut(triple(point), triple(lean), reach, 0.3 + 0.35 * (cut.gap_mm - 0.3)))
     return branches
 
 
-def _ring_burst(level, gap, shift, side, severity, rng):
+def _ring_burst(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """Jefferson: two breaks of the rear arch and one or two of the front arch; the masses move apart."""
     v = 14.5 + rng.normal(0, 1.2)
     cuts = [
@@ -153,7 +199,7 @@ def _ring_burst(level, gap, shift, side, severity, rng):
     return cuts[: 2 if severity < 0.12 and side > 0 else None], 0.0
 
 
-def _posterior_arch(level, gap, shift, side, severity, rng):
+def _posterior_arch(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     return [
         Cut((1.0, 12.5 + rng.normal(0, 1.5), 17.0 * s), (0.2, 0.95, 0), 9, gap,
             (-0.3 * shift, 0.5 * shift, 0))
@@ -161,14 +207,14 @@ def _posterior_arch(level, gap, shift, side, severity, rng):
     ], 0.0  # fmt: skip
 
 
-def _lateral_mass(level, gap, shift, side, severity, rng):
+def _lateral_mass(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     normal = (0.1, 0.3 + rng.normal(0, 0.2), side)
     return [
         Cut((0, 1.0 + rng.normal(0, 1.5), 18.5 * side), normal, 14, gap, (-0.4 * shift, 0, 0.7 * shift))
     ], 0.0
 
 
-def _dens(level, gap, shift, side, severity, rng):
+def _dens(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """Type II through the base of the dens, type III into the body."""
     height = 9.5 + rng.normal(0, 0.6) if rng.random() < 0.62 else 4.5 + rng.normal(0, 0.8)
     gap *= 1.25  # it lies flat, and slices are thicker than pixels are wide
@@ -176,7 +222,7 @@ def _dens(level, gap, shift, side, severity, rng):
     return [Cut((height, 0, 0), normal, 11, gap, (0.15 * shift, side * 0.9 * shift, 0))], 0.0
 
 
-def _hangman(level, gap, shift, side, severity, rng):
+def _hangman(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     return [
         Cut((-1.0, 10.0 + rng.normal(0, 1.0), 14.0 * s), (0.25, 1.0, 0.1 * s), 11, gap,
             (0, 0.5 * shift + 0.3, 0))
@@ -184,14 +230,14 @@ def _hangman(level, gap, shift, side, severity, rng):
     ], 0.0  # fmt: skip
 
 
-def _teardrop(level, gap, shift, side, severity, rng):
+def _teardrop(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     depth, _, height = BODY_MM[level]
     point = (-0.28 * height, -0.22 * depth, rng.normal(0, 1))
     normal = (-0.75 + rng.normal(0, 0.12), -0.8, 0.1 * side)
     return [Cut(point, normal, 14, gap, (-0.5 * shift, -0.9 * shift, 0))], 0.0
 
 
-def _lamina(level, gap, shift, side, severity, rng):
+def _lamina(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     depth, width, _ = BODY_MM[level]
     if level == "C2":
         point = (-4.0, 22.5, 7.5 * side)
@@ -200,7 +246,7 @@ def _lamina(level, gap, shift, side, severity, rng):
     return [Cut(point, (0.1 + rng.normal(0, 0.2), 0.5, -0.85 * side), 11, gap, (0, 0.7 * shift, 0))], 0.0
 
 
-def _body_line(level, gap, shift, side, severity, rng):
+def _body_line(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """Through the body from top to bottom, in the sagittal or the coronal plane, or aslant."""
     angle = rng.uniform(0, np.pi)
     normal = (rng.normal(0, 0.35), np.cos(angle), np.sin(angle))
@@ -209,7 +255,7 @@ def _body_line(level, gap, shift, side, severity, rng):
     return [Cut(point, normal, 13 + 3 * severity, gap, (0, push * normal[1], push * normal[2]))], 0.0
 
 
-def _compression(level, gap, shift, side, severity, rng):
+def _compression(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """The front loses height, the upper plate breaks in, struts are pressed together below it."""
     depth, _, height = BODY_MM[level]
     point = (0.12 * height + rng.normal(0, 0.5), -0.2 * depth, 0.0)
@@ -218,7 +264,7 @@ def _compression(level, gap, shift, side, severity, rng):
     return [cut], 0.1 + 0.3 * severity
 
 
-def _burst(level, gap, shift, side, severity, rng):
+def _burst(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """Body in pieces: the back wall moves into the canal, a split runs from plate to plate."""
     depth, _, height = BODY_MM[level]
     return [
@@ -231,7 +277,7 @@ def _burst(level, gap, shift, side, severity, rng):
     ], 0.06 + 0.16 * severity  # fmt: skip
 
 
-def _facet(level, gap, shift, side, severity, rng):
+def _facet(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """Through the pillar, or the tip of its upper joint surface off."""
     depth, width, _ = BODY_MM[level]
     up, back = (1.0, 7.0) if rng.random() < 0.6 else (4.5, 4.0)
@@ -240,14 +286,14 @@ def _facet(level, gap, shift, side, severity, rng):
     return [Cut(point, normal, 9.5, gap, (0.5 * shift, -0.5 * shift, 0))], 0.0
 
 
-def _transverse(level, gap, shift, side, severity, rng):
+def _transverse(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     _, width, _ = BODY_MM[level]
     v, out = (9.0, 9.0) if level == "C7" else (3.0, 4.6)
     point = (-2.0, v, (width / 2 + out + rng.normal(0, 0.5)) * side)
     return [Cut(point, (-0.1, rng.normal(0, 0.2), side), 11, gap, (-0.6 * shift, 0, 0.4 * shift))], 0.0
 
 
-def _spinous(level, gap, shift, side, severity, rng):
+def _spinous(level: str, gap: float, shift: float, side: float, severity: float, rng: Rng) -> Cuts:
     """The clay-shoveler's: the end of the spinous process is torn down."""
     depth, _, _ = BODY_MM[level]
     length, fall, *_ = SPINOUS[level]

@@ -1,4 +1,7 @@
-"""What looks like a fracture and is none: it comes to broken and whole spines alike, and mostly with age."""
+"""Mimics of fractures: what looks like one and is none.
+
+They come to broken and whole spines alike, and most of them with age.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,7 +9,7 @@ import numpy as np
 
 from replica.anatomy.atlas import RING_BACK_MM
 from replica.anatomy.build import C7, NAMES, Anatomy
-from replica.anatomy.shapes import Box, Solid, capsule, ellipsoid, slab
+from replica.anatomy.shapes import Box, Solid, Triple, capsule, ellipsoid, slab
 from replica.anatomy.vertebrae import BODY_MM, CANAL_MM, SPINOUS, pillar_at
 
 SUBAXIAL = ("C3", "C4", "C5", "C6", "C7")
@@ -30,7 +33,7 @@ EVERY_MIMIC: tuple[str, ...] = tuple(sorted(LEVELS_OF))
 
 @dataclass(frozen=True)
 class Mark:
-    """A mimic as drawn, in its vertebra's frame: bone that is added or cut, and what fills it."""
+    """A mimic of a fracture as drawn, in its vertebra's frame: bone added or cut, and what fills it."""
 
     kind: str = ""
     bone: tuple[Solid, ...] = ()  # holes among them leave corticated edges
@@ -47,17 +50,32 @@ class Mark:
 
 @dataclass(frozen=True)
 class Mimic:
-    """A mimic where it came to lie: its voxels in a box of the grid."""
+    """A mimic of a fracture where it came to lie: its voxels in a box of the grid."""
 
     kind: str
     level: str
     part: Box
     region: np.ndarray = field(repr=False)  # bool, the box's shape
-    centre_mm: tuple[float, float, float]  # z, y, x of the grid
+    centre_mm: Triple  # z, y, x of the grid
 
 
 def draw_kinds(anatomy: Anatomy, number: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Choose the mimics of vertebra `number` (0 is C1)."""
+    """Choose a vertebra's mimics of fractures.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient, whose wear and narrow discs bring most of them.
+    number : int
+        The vertebra, 0 is C1.
+    rng : numpy.random.Generator
+        The vertebra's own.
+
+    Returns
+    -------
+    tuple of str
+        Kinds of EVERY_MIMIC, in its order; none below C7.
+    """
     if number > C7:
         return ()
     name, wear = NAMES[number], min(anatomy.wear, 1.0)
@@ -74,7 +92,22 @@ def draw_kinds(anatomy: Anatomy, number: int, rng: np.random.Generator) -> tuple
 
 
 def draw_mark(kind: str, level: str, rng: np.random.Generator) -> Mark:
-    """Shape one mimic."""
+    """Shape one mimic of a fracture.
+
+    Parameters
+    ----------
+    kind : str
+        One of EVERY_MIMIC.
+    level : str
+        One of LEVELS_OF that kind.
+    rng : numpy.random.Generator
+        The vertebra's own.
+
+    Returns
+    -------
+    Mark
+        In the frame of the plain vertebra, millimetres.
+    """
     maker = {
         "arch_cleft": _arch_cleft, "endplate_sclerosis": _sclerosis, "facet_arthropathy": _facet_arthropathy,
         "ligament_ossification": _ligament, "limbus": _limbus, "nuchal_ossicle": _nuchal,
@@ -89,7 +122,7 @@ def _side(rng: np.random.Generator) -> float:
     return float(rng.choice([-1.0, 1.0]))
 
 
-def _arch_cleft(level, dims, rng):
+def _arch_cleft(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """The rear arch never closed: in the middle, or to one side; smooth ends with a cortex."""
     wide = rng.uniform(0.6, 2.0)
     if rng.random() < 0.65:
@@ -99,12 +132,12 @@ def _arch_cleft(level, dims, rng):
     return Mark(bone=(cut,))
 
 
-def _os_odontoideum(level, dims, rng):
+def _os_odontoideum(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """The dens' upper part is a bone of its own."""
     return Mark(bone=(slab((rng.uniform(10.5, 13), 0, 0), (rng.uniform(0.7, 1.8), 7, 7), 0.5, hole=True),))
 
 
-def _limbus(level, dims, rng):
+def _limbus(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """The body's front corner, below or above, is a bone of its own with a smooth bed."""
     depth, _, height = dims
     end = -1 if rng.random() < 0.7 else 1
@@ -115,7 +148,7 @@ def _limbus(level, dims, rng):
     ))  # fmt: skip
 
 
-def _osteophyte(level, dims, rng):
+def _osteophyte(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """A beak at the upper plate's front edge, often one at the lower edge, at times one behind."""
     depth, width, height = dims
     grow = rng.uniform(0.6, 1.3)
@@ -132,16 +165,16 @@ def _osteophyte(level, dims, rng):
     return Mark(bone=tuple(bone))
 
 
-def _plate(dims, deep: float) -> Solid:
+def _plate(dims: Triple, deep: float) -> Solid:
     depth, width, height = dims
     return slab((height / 2 - deep / 2, 0, 0), (deep, depth / 2 - 0.5, width / 2 - 1), 1.0)
 
 
-def _sclerosis(level, dims, rng):
+def _sclerosis(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     return Mark(dense=(_plate(dims, rng.uniform(2.5, 5)),))
 
 
-def _old_compression(level, dims, rng):
+def _old_compression(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """The front is lower and dense, with a spur; its cortex is whole."""
     depth, width, height = dims
     loss = float(rng.uniform(0.15, 0.38))
@@ -150,7 +183,7 @@ def _old_compression(level, dims, rng):
     return Mark(bone=(spur,), dense=(_plate(dims, 4.0),), loss=loss)
 
 
-def _vacuum(level, dims, rng):
+def _vacuum(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """Flat clefts of gas in the disc above."""
     depth, width, height = dims
     gas = []
@@ -160,7 +193,7 @@ def _vacuum(level, dims, rng):
     return Mark(gas=tuple(gas))
 
 
-def _facet_arthropathy(level, dims, rng):
+def _facet_arthropathy(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """One side's pillar is thick, knobbly and dense at the joint above."""
     side = _side(rng)
     spot = pillar_at(level, int(side)) + [4.0, -2.0, 0.0]
@@ -171,7 +204,7 @@ def _facet_arthropathy(level, dims, rng):
     return Mark(bone=tuple(knobs), dense=(ellipsoid(spot, (4.5, 6, 6)),))
 
 
-def _ligament(level, dims, rng):
+def _ligament(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """Bone in the ligament behind the bodies."""
     depth, _, height = dims
     up, down = rng.uniform(0.2, 0.9, 2) * height
@@ -180,7 +213,7 @@ def _ligament(level, dims, rng):
     return Mark(bone=(rod, ellipsoid((0, v, w), (0.5 * height, 1.4, rng.uniform(2, 4)), blend_mm=0.6)))
 
 
-def _nuchal(level, dims, rng):
+def _nuchal(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     length, fall, *_ = SPINOUS[level]
     v = dims[0] / 2 + CANAL_MM + length + rng.uniform(5, 12)
     u, w = -4 - fall * length, rng.normal(0, 1.2)
@@ -188,7 +221,7 @@ def _nuchal(level, dims, rng):
                               rng.uniform(1.2, 2.2), blend_mm=0.1),))  # fmt: skip
 
 
-def _old_spinous(level, dims, rng):
+def _old_spinous(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """The end of the spinous process, torn off long ago, never grew on again."""
     length, fall, *_ = SPINOUS[level]
     along = rng.uniform(0.5, 0.75) * length
@@ -196,7 +229,7 @@ def _old_spinous(level, dims, rng):
     return Mark(bone=(slab(spot, (13, rng.uniform(0.7, 1.5), 9), 0.4, lean=0.2, hole=True),))
 
 
-def _nutrient_canal(level, dims, rng):
+def _nutrient_canal(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """A vessel's smooth canal along a pillar or across a lamina."""
     side, radius = _side(rng), rng.uniform(0.6, 0.95)
     pillar = pillar_at(level, int(side))
@@ -213,7 +246,7 @@ def _nutrient_canal(level, dims, rng):
     return Mark(dark=(capsule(middle - way, middle + way, radius),))
 
 
-def _vascular_channel(level, dims, rng):
+def _vascular_channel(level: str, dims: Triple, rng: np.random.Generator) -> Mark:
     """A wide vein from the back wall, forked in the middle of the body."""
     back, side = dims[0] / 2, _side(rng)
     u, fork = rng.normal(0.3, 0.8), (0.2, back * rng.uniform(0.0, 0.35), 0.0)
@@ -226,7 +259,20 @@ def _vascular_channel(level, dims, rng):
 
 
 def basivertebral(level: str, seed: int) -> Solid:
-    """The basivertebral vein's funnel in the middle of every body's back wall."""
+    """The basivertebral vein's funnel in the middle of every body's back wall.
+
+    Parameters
+    ----------
+    level : str
+        C2 to C7, or T1 to T4.
+    seed : int
+        The vertebra's own.
+
+    Returns
+    -------
+    Solid
+        In the vertebra's frame.
+    """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 9]))
     depth, _, _ = BODY_MM[level]
     radii = (rng.uniform(0.7, 1.5), depth * rng.uniform(0.25, 0.42), rng.uniform(1.2, 3.0))

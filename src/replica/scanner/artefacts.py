@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from replica.anatomy.build import Anatomy
+from replica.anatomy.shapes import triple
 from replica.scanner.projections import Rays, beyond_mm, humeri_mm, make_rays
 from replica.scanner.protocol import Protocol
 
@@ -45,7 +46,20 @@ class Artefacts:
     columns: sparse.csr_array
 
     def at(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Error in HU, lateral and other noise of slice k, float32 (y, x)."""
+        """Errors and noise of one slice.
+
+        Parameters
+        ----------
+        k : int
+            The slice's index from the top.
+
+        Returns
+        -------
+        error : ndarray of float32, shape (y, x)
+            HU.
+        lateral, other : ndarray of float32, shape (y, x)
+            SD of the noise from lateral rays and from the others; 1 in the middle of a neck.
+        """
         after = min(int(np.searchsorted(self.slabs, k, side="right")), len(self.slabs) - 1)
         before = max(after - 1, 0)
         gap = max(int(self.slabs[after] - self.slabs[before]), 1)
@@ -53,7 +67,7 @@ class Artefacts:
         coarse = (
             a[before] + (a[after] - a[before]) * share for a in (self.error_hu, self.lateral, self.other)
         )
-        return tuple(self._enlarge(image) for image in coarse)
+        return triple(self._enlarge(image) for image in coarse)
 
     def _enlarge(self, image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray((self.columns @ (self.rows @ image).T).T)
@@ -62,7 +76,24 @@ class Artefacts:
 def make_artefacts(
     hu: np.ndarray, protocol: Protocol, anatomy: Anatomy, rng: np.random.Generator
 ) -> Artefacts:
-    """Send rays through painted tissue (z, y, x) HU and project their errors and their noise back."""
+    """Send rays through painted tissue and project their errors and their noise back.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, shape (z, y, x)
+        Painted tissue, HU.
+    protocol : Protocol
+        The study's, with the grid of `hu`.
+    anatomy : Anatomy
+        The patient, for what lies outside the picture.
+    rng : numpy.random.Generator
+        Of the scan.
+
+    Returns
+    -------
+    Artefacts
+        Coarse images of every slab.
+    """
     grid = protocol.grid
     side = max(grid.shape[1:])
     pixels = int(np.clip(round(SHARE * side / 8) * 8, COARSEST, FINEST))

@@ -17,31 +17,87 @@ LATERAL_POWER = 4  # how narrow the fan of directions is that counts as lateral:
 
 
 def frequencies(shape: tuple[int, int], pixel_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in cycles/mm of a half spectrum, float32 (y, 1) and (1, x // 2 + 1)."""
+    """Frequencies of an image's half spectrum.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the image.
+    pixel_mm : float
+        Size of a pixel.
+
+    Returns
+    -------
+    fy : ndarray of float32, shape (y, 1)
+        Cycles per millimetre.
+    fx : ndarray of float32, shape (1, x // 2 + 1)
+        Cycles per millimetre.
+    """
     fy = fft.fftfreq(shape[0], pixel_mm).astype(np.float32)[:, None]
     fx = fft.rfftfreq(shape[1], pixel_mm).astype(np.float32)[None, :]
     return fy, fx
 
 
 def transfer(kernel: Kernel, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
-    """What the kernel leaves of each frequency (1 at 0), float32 (y, x)."""
+    """What the kernel leaves of each frequency.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Of the reconstruction.
+    fy : ndarray of float32, shape (y, 1)
+        Cycles per millimetre along y.
+    fx : ndarray of float32, shape (1, x)
+        Cycles per millimetre along x.
+
+    Returns
+    -------
+    ndarray of float32, shape (y, x)
+        1 at frequency 0.
+    """
     t = (fy**2 + fx**2) * np.float32(kernel.cutoff_per_mm**-2)
     return (1 + np.float32(kernel.boost) * t) * np.exp(-t)
 
 
 def lateral_weight(fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
-    """Share of each frequency's noise that rays from side to side bring in, float32 (y, x).
+    """Share of each frequency's noise that rays from side to side bring in.
 
     A view's noise varies only across its rays, so that of lateral rays varies along y.
+
+    Parameters
+    ----------
+    fy : ndarray of float32, shape (y, 1)
+        Cycles per millimetre along y.
+    fx : ndarray of float32, shape (1, x)
+        Cycles per millimetre along x.
+
+    Returns
+    -------
+    ndarray of float32, shape (y, x)
+        0 to 1.
     """
     square = fy**2 + fx**2
     return np.where(square > 0, (fy**2 / np.maximum(square, 1e-12)) ** (LATERAL_POWER // 2), np.float32(0.5))
 
 
 def amplitudes(shape: tuple[int, int], pixel_mm: float, kernel: Kernel) -> list[np.ndarray]:
-    """Amplitude spectra of unit-variance noise from lateral and from all other rays, float32 (y, x // 2 + 1).
+    """Amplitude spectra of unit-variance noise from lateral and from all other rays.
 
     Their sum of squares has variance 1. What lies beyond a coarse pixel's Nyquist frequency is folded back.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the image.
+    pixel_mm : float
+        Size of a pixel.
+    kernel : Kernel
+        Of the reconstruction.
+
+    Returns
+    -------
+    list of ndarray of float32, each of shape (y, x // 2 + 1)
+        Lateral, then all others.
     """
     fy, fx = frequencies(shape, pixel_mm)
     power = [np.zeros(np.broadcast_shapes(fy.shape, fx.shape), np.float32) for _ in range(2)]
@@ -65,7 +121,24 @@ def amplitudes(shape: tuple[int, int], pixel_mm: float, kernel: Kernel) -> list[
 def noise_pairs(
     shape: tuple[int, int], spectra: list[np.ndarray], keep: float, rng: np.random.Generator
 ) -> Iterator[list[np.ndarray]]:
-    """Slice after slice the two parts of `amplitudes` as images, float32 (y, x); neighbours share `keep`."""
+    """Noise, slice after slice, without end.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of a slice.
+    spectra : list of ndarray of float32, each of shape (y, x // 2 + 1)
+        The two parts of `amplitudes`.
+    keep : float
+        Correlation of a slice's noise with its neighbour's.
+    rng : numpy.random.Generator
+        Of the scan.
+
+    Yields
+    ------
+    list of ndarray of float32, each of shape (y, x)
+        The two parts as images of one slice.
+    """
     size = (2, *spectra[0].shape, 2)
     white, fresh = np.empty(size, np.float32), np.empty(size, np.float32)
     rng.standard_normal(out=white, dtype=np.float32)

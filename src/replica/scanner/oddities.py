@@ -43,10 +43,22 @@ ODD_STEP_MM = {  # and thickness; the large matrix would not fit into memory wit
 
 
 def choose_oddities(cohort: pd.DataFrame, settings: ReplicaSettings) -> list[str]:
-    """Say of each row of the cohort what is odd about it: a name of `Oddity`, or "" for an ordinary study.
+    """Say of each row of the cohort what is odd about it.
 
     Training and test studies get the expected number of each, rounded up or down by chance. Where a study has
     a mask, its geometry stays ordinary; where it has boxes, its levels stay in view if others can be had.
+
+    Parameters
+    ----------
+    cohort : pandas.DataFrame
+        Columns split, boxed, masked and C2.
+    settings : ReplicaSettings
+        For its seed.
+
+    Returns
+    -------
+    list of str
+        A name of `Oddity` a row, or "" for an ordinary study.
     """
     rng = np.random.default_rng(np.random.SeedSequence([settings.seed, 2**31 + 1]))
     chosen = np.full(len(cohort), "", object)
@@ -73,7 +85,26 @@ def _may_be(cohort: pd.DataFrame, odd: Oddity) -> np.ndarray:
 def make_odd(
     protocol: Protocol, odd: Oddity, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
 ) -> Protocol:
-    """Turn an ordinary protocol into an odd one for the same patient."""
+    """Turn an ordinary protocol into an odd one for the same patient.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        The ordinary one.
+    odd : Oddity
+        What is to be odd about it.
+    anatomy : Anatomy
+        The patient.
+    settings : ReplicaSettings
+        For the size.
+    rng : numpy.random.Generator
+        Of this study's oddity.
+
+    Returns
+    -------
+    Protocol
+        The odd one.
+    """
     if odd in ODD_STEP_MM:
         step, thickness = (round(mm / settings.size, 6) for mm in ODD_STEP_MM[odd])
         grid = protocol.grid
@@ -87,7 +118,9 @@ def _from_to(grid: Grid, top_mm: float, slices: int) -> Grid:
     return replace(grid, shape=(slices, *grid.shape[1:]), origin_mm=(round(top_mm, 3), *grid.origin_mm[1:]))
 
 
-def _no_neck(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _no_neck(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     """A scan of the head, from above the skull's base to below its top."""
     grid, matrix = protocol.grid, settings.matrix
     spacing = round(max(grid.spacing_mm[1], 215 * anatomy.scale / matrix), 6)
@@ -100,7 +133,9 @@ def _no_neck(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rn
     )
 
 
-def _twice(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _twice(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     """Two stacks of slices at the same positions, one after the other."""
     slices = round(TWICE_SLICES * settings.size)
     top, bottom = column_ends_mm(anatomy)
@@ -116,17 +151,23 @@ def _around(protocol: Protocol, anatomy: Anatomy, slices: int, rng: np.random.Ge
     return replace(protocol, grid=_from_to(protocol.grid, top, slices))
 
 
-def _oblique(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _oblique(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     """Few slices across a neck that lies aslant in the scanner."""
     tilt = round(float(rng.choice([-1, 1]) * rng.uniform(14, 26)), 2)
     return _around(replace(protocol, tilt_deg=tilt), anatomy, round(OBLIQUE_SLICES * settings.size), rng)
 
 
-def _short(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _short(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     return _around(protocol, anatomy, round(SHORT_MM / protocol.grid.spacing_mm[0]) + 1, rng)
 
 
-def _uneven(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _uneven(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     """Slices that lie a little above or below their places."""
     slices, step = protocol.grid.shape[0], protocol.grid.spacing_mm[0]
     up = rng.uniform(-1, 1, slices)
@@ -136,7 +177,9 @@ def _uneven(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng
     return replace(protocol, uneven_mm=uneven)
 
 
-def _large_matrix(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _large_matrix(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     """The same field of view in finer pixels."""
     grid, matrix = protocol.grid, round(settings.matrix * 768 / FULL_MATRIX)
     spacing = round(grid.spacing_mm[1] * settings.matrix / matrix, 6)
@@ -146,7 +189,9 @@ def _large_matrix(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSetting
     )
 
 
-def _wide_matrix(protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng) -> Protocol:
+def _wide_matrix(
+    protocol: Protocol, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
+) -> Protocol:
     """A few columns more than rows."""
     slices, rows, columns = protocol.grid.shape
     columns = max(round(columns * 519 / FULL_MATRIX), columns + 1)
@@ -171,7 +216,20 @@ _CHANGES = {
 
 
 def describe(protocol: Protocol, unseen: tuple[str, ...]) -> str:
-    """A study's geometry in words, and the broken levels that it does not show."""
+    """A study's geometry in words, and the broken levels that it does not show.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        The study's.
+    unseen : tuple of str
+        Broken levels that are out of view.
+
+    Returns
+    -------
+    str
+        Parts joined by semicolons.
+    """
     slices, rows, columns = protocol.grid.shape
     first = protocol.first_number
     words = [f"{slices * protocol.stacks} slices from number {first} on, {rows} x {columns}"]

@@ -25,20 +25,53 @@ class Rays:
     matrix: sparse.csr_array  # (views * bins, pixels * pixels) float32, lengths in pixels
 
     def angles(self) -> np.ndarray:
-        """Direction of each view's detector, radians float32 (views,); near 0 rays run along y."""
+        """Direction of each view's detector, radians, float32 (views,); near 0 rays run along y."""
         return view_angles(self.views).astype(np.float32)
 
     def forward(self, image: np.ndarray) -> np.ndarray:
-        """Sums along the rays, float32 (views, bins, slices), of slices (pixels * pixels, slices)."""
+        """Sum slices along the rays.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape (pixels * pixels, slices)
+            The slices.
+
+        Returns
+        -------
+        ndarray of float32, shape (views, bins, slices)
+            Their sinogram.
+        """
         return (self.matrix @ image).reshape(self.views, self.bins, -1)
 
     def back(self, sinogram: np.ndarray) -> np.ndarray:
-        """The mean over the views of what lies on each pixel's rays, float32 (pixels * pixels, slices)."""
+        """The mean over the views of what lies on each pixel's rays.
+
+        Parameters
+        ----------
+        sinogram : ndarray of float, shape (views, bins, slices)
+            A value a ray.
+
+        Returns
+        -------
+        ndarray of float32, shape (pixels * pixels, slices)
+            A value a pixel.
+        """
         flat = np.ascontiguousarray(sinogram, np.float32).reshape(self.views * self.bins, -1)
         return (self.matrix.T @ flat) * np.float32(1 / self.views)
 
     def filtered_back(self, sinogram: np.ndarray) -> np.ndarray:
-        """Reconstruct slices (pixels * pixels, slices), in units a pixel, from their sinogram."""
+        """Reconstruct slices from their sinogram.
+
+        Parameters
+        ----------
+        sinogram : ndarray of float32, shape (views, bins, slices)
+            Sums along the rays.
+
+        Returns
+        -------
+        ndarray of float32, shape (pixels * pixels, slices)
+            In the sinogram's units a pixel.
+        """
         length = fft.next_fast_len(2 * self.bins, real=True)
         f = fft.rfftfreq(length).astype(np.float32)
         ramp = (f * np.cos(np.pi * f))[None, :, None]  # the cosine spares the coarse pixels their ringing
@@ -47,13 +80,37 @@ class Rays:
 
 
 def view_angles(views: int) -> np.ndarray:
-    """Directions over half a turn, radians float64; with an even number none runs along an axis."""
+    """Directions over half a turn; with an even number none runs along an axis.
+
+    Parameters
+    ----------
+    views : int
+        How many.
+
+    Returns
+    -------
+    ndarray of float64, shape (views,)
+        Radians.
+    """
     return (np.arange(views) + 0.5) * np.pi / views
 
 
 @lru_cache(maxsize=2)
 def make_rays(pixels: int, views: int) -> Rays:
-    """Build the matrix: every pixel falls on the two nearest rays of each view, by its distance to them."""
+    """Build the matrix: every pixel falls on the two nearest rays of each view, by its distance to them.
+
+    Parameters
+    ----------
+    pixels : int
+        A side of the square.
+    views : int
+        Directions over half a turn.
+
+    Returns
+    -------
+    Rays
+        With as many bins as the diagonal needs.
+    """
     bins = int(np.ceil(pixels * np.sqrt(2))) + 3
     at = np.arange(pixels) - (pixels - 1) / 2
     y, x = (a.ravel() for a in np.meshgrid(at, at, indexing="ij"))
@@ -75,9 +132,23 @@ def make_rays(pixels: int, views: int) -> Rays:
 
 
 def beyond_mm(rays: Rays, pixel_mm: float, centre_mm: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Length of each ray within the shoulders but outside the picture, mm float32 (views, bins, slices).
+    """Length of each ray within the shoulders but outside the picture.
 
-    centre_mm: (slices, 2), y and x of the body's middle from the picture's. heights: (slices,), 1 at C7.
+    Parameters
+    ----------
+    rays : Rays
+        Through the picture.
+    pixel_mm : float
+        Size of a coarse pixel.
+    centre_mm : ndarray of float, shape (slices, 2)
+        y and x of the body's middle from the picture's.
+    heights : ndarray of float, shape (slices,)
+        Share of the neck, 0 at C1, 1 at C7.
+
+    Returns
+    -------
+    ndarray of float32, shape (views, bins, slices)
+        Millimetres.
     """
     angles = rays.angles()[:, None, None]
     c, s = np.cos(angles), np.sin(angles)
@@ -102,7 +173,24 @@ def beyond_mm(rays: Rays, pixel_mm: float, centre_mm: np.ndarray, heights: np.nd
 
 
 def humeri_mm(rays: Rays, pixel_mm: float, centre_mm: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Length of each ray within the heads of both upper arms, mm float32 (views, bins, slices)."""
+    """Length of each ray within the heads of both upper arms.
+
+    Parameters
+    ----------
+    rays : Rays
+        Through the picture.
+    pixel_mm : float
+        Size of a coarse pixel.
+    centre_mm : ndarray of float, shape (slices, 2)
+        y and x of the body's middle from the picture's.
+    heights : ndarray of float, shape (slices,)
+        Share of the neck, 0 at C1, 1 at C7.
+
+    Returns
+    -------
+    ndarray of float32, shape (views, bins, slices)
+        Millimetres.
+    """
     angles = rays.angles()[:, None, None]
     u = ((np.arange(rays.bins) - (rays.bins - 1) / 2) * pixel_mm).astype(np.float32)[None, :, None]
     square = HUMERUS_MM[0] ** 2 - ((heights - HUMERUS_HEIGHT) * NECK_MM) ** 2
@@ -116,5 +204,16 @@ def humeri_mm(rays: Rays, pixel_mm: float, centre_mm: np.ndarray, heights: np.nd
 
 
 def sorted_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smaller and the larger of two arrays, element by element."""
+    """The smaller and the larger of two arrays, element by element.
+
+    Parameters
+    ----------
+    a, b : ndarray, any shape, the same for both
+        The arrays.
+
+    Returns
+    -------
+    smaller, larger : ndarray, shape as `a`
+        The sorted elements.
+    """
     return np.minimum(a, b), np.maximum(a, b)

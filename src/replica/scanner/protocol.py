@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from replica.anatomy.build import C7, Anatomy
-from replica.anatomy.shapes import Grid
+from replica.anatomy.shapes import Grid, Triple, triple
 from replica.scanner.sites import SITES, Kernel, Site
 from replica.settings import FULL_MATRIX, ReplicaSettings
 
@@ -29,7 +29,7 @@ class Protocol:
     feet_first: bool  # file numbers rise from the feet to the head
     first_number: int
     window: tuple[tuple[int, ...], tuple[int, ...]]  # centres, widths
-    offset_mm: tuple[float, float, float]  # from the grid's millimetres to the scanner's, (z, y, x)
+    offset_mm: Triple  # from the grid's millimetres to the scanner's, (z, y, x)
     tilt_deg: float = 0.0  # of an oblique series, about the x axis
     stacks: int = 1  # how often the same positions are stored, one stack after the other
     uneven_mm: tuple[float, ...] = ()  # how far above its place on the grid each slice lies
@@ -39,29 +39,68 @@ class Protocol:
         numbers = np.arange(self.grid.shape[0]) + self.first_number
         return numbers[::-1] if self.feet_first else numbers
 
-    def row_and_column(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    def row_and_column(self) -> tuple[Triple, Triple]:
         """Unit vectors (x, y, z) along a slice's rows and down its columns: ImageOrientationPatient."""
         tilt = np.deg2rad(self.tilt_deg)
         return (1.0, 0.0, 0.0), (0.0, float(np.cos(tilt)), float(np.sin(tilt)))
 
-    def patient_mm(self, point_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-        """DICOM's (x, y, z) of a point (z, y, x) of the grid, mm."""
+    def patient_mm(self, point_mm: Triple) -> Triple:
+        """A point of the grid in DICOM's patient coordinates.
+
+        Parameters
+        ----------
+        point_mm : tuple of float
+            z, y, x of the grid in millimetres.
+
+        Returns
+        -------
+        tuple of float
+            x, y, z in millimetres.
+        """
         z, y, x = point_mm
         _, (_, cos, sin) = self.row_and_column()
         dz, dy, dx = self.offset_mm
         return x + dx, y * cos - z * sin + dy, y * sin + z * cos + dz
 
-    def position_mm(self, k: int) -> tuple[float, float, float]:
-        """ImagePositionPatient (x, y, z) of slice k from the top: the centre of its first pixel."""
+    def position_mm(self, k: int) -> Triple:
+        """ImagePositionPatient of a slice: the centre of its first pixel.
+
+        Parameters
+        ----------
+        k : int
+            The slice's index from the top.
+
+        Returns
+        -------
+        tuple of float
+            x, y, z in millimetres, four decimals.
+        """
         top, y, x = self.grid.origin_mm
         z = top - k * self.grid.spacing_mm[0] + (self.uneven_mm[k] if self.uneven_mm else 0.0)
-        return tuple(round(mm, 4) for mm in self.patient_mm((z, y, x)))
+        return triple(round(mm, 4) for mm in self.patient_mm((z, y, x)))
 
 
 def choose_protocol(
     site: int, anatomy: Anatomy, settings: ReplicaSettings, rng: np.random.Generator
 ) -> Protocol:
-    """Draw a protocol from the site's habits and place the field of view around this patient's neck."""
+    """Draw a protocol from the site's habits and place the field of view around this patient's neck.
+
+    Parameters
+    ----------
+    site : int
+        1 to 12.
+    anatomy : Anatomy
+        The patient.
+    settings : ReplicaSettings
+        For the size of the matrix.
+    rng : numpy.random.Generator
+        Of this study's protocol.
+
+    Returns
+    -------
+    Protocol
+        An ordinary one.
+    """
     habits = SITES[site]
     step, thickness, _ = habits.steps[int(rng.choice(len(habits.steps), p=[s[2] for s in habits.steps]))]
     grid = _place(anatomy, habits, step / settings.size, settings.matrix, rng)
@@ -70,8 +109,8 @@ def choose_protocol(
         thickness_mm=round(thickness / settings.size, 6),
         kernel=Kernel(habits.kernel.cutoff_per_mm * rng.uniform(0.9, 1.1), habits.kernel.boost),
         # a larger voxel averages over more of the noise
-        noise_hu=float(np.clip(habits.noise_hu * np.exp(0.2 * rng.standard_normal()), 18, 80))
-        * settings.size**0.45,
+        noise_hu=settings.size**0.45
+        * float(np.clip(habits.noise_hu * np.exp(0.2 * rng.standard_normal()), 18, 80)),
         signed=habits.stored[0],
         intercept=habits.stored[1],
         syntax=habits.syntax,
@@ -107,12 +146,34 @@ def _place(anatomy: Anatomy, habits: Site, step: float, matrix: int, rng: np.ran
 
 
 def column_ends_mm(anatomy: Anatomy) -> tuple[float, float]:
-    """Heights of C1's upper and C7's lower end, mm."""
+    """Heights of C1's upper and C7's lower end.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    top, bottom : float
+        Millimetres.
+    """
     top, bottom = anatomy.poses[0].centre[0], anatomy.poses[C7].centre[0]
     return float(top + 12 * anatomy.scale), float(bottom - 32 * anatomy.scale)
 
 
 def column_depth_mm(anatomy: Anatomy) -> tuple[float, float]:
-    """How far C1 to C7 reach to the front and, with their spinous processes, to the back, mm."""
+    """How far C1 to C7 reach to the front and, with their spinous processes, to the back.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    front, back : float
+        y in millimetres.
+    """
     y = np.array([pose.centre[1] for pose in anatomy.poses[: C7 + 1]])
     return float(y.min() - 25 * anatomy.scale), float(y.max() + 66 * anatomy.scale)

@@ -17,14 +17,30 @@ BRIGHTEST_HU = 4000.0  # metal before the kernel: its overshoot stays within rea
 def scan(
     hu: np.ndarray, protocol: Protocol, anatomy: Anatomy, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Turn painted tissue (z, y, x) float32 HU into stored slices, int16 or uint16 (y, x), top first."""
+    """Turn painted tissue into stored slices.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, shape (z, y, x)
+        Painted tissue, HU.
+    protocol : Protocol
+        The study's, with the grid of `hu`.
+    anatomy : Anatomy
+        The patient.
+    rng : numpy.random.Generator
+        Of the scan.
+
+    Yields
+    ------
+    ndarray of int16 or uint16, shape (y, x)
+        Stored values, slice after slice from the top; value + intercept = HU.
+    """
     grid = protocol.grid
     shape, pixel_mm = grid.shape[1:], grid.spacing_mm[1]
     artefacts = make_artefacts(hu, protocol, anatomy, rng)
     sharpen = transfer(protocol.kernel, *frequencies(shape, pixel_mm))
-    keep = float(
-        np.exp(-grid.spacing_mm[0] / (0.8 * protocol.thickness_mm))
-    )  # overlapping slices share noise
+    # overlapping slices share noise
+    keep = float(np.exp(-grid.spacing_mm[0] / (0.8 * protocol.thickness_mm)))
     noise = noise_pairs(shape, amplitudes(shape, pixel_mm, protocol.kernel), keep, rng)
     for k in range(grid.shape[0]):
         thick = _average(hu, protocol, k)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from replica.anatomy.build import Anatomy
-from replica.tissue.forms import egg, mirror, rod, smooth, smooth_max
+from replica.tissue.forms import Nodes, egg, mirror, rod, smooth, smooth_max
 from replica.tissue.head import bone_ink
 from replica.tissue.painter import FINE_MM, FINER_MM, Form, Frame, Ink
 from replica.tissue.throat import BLOOD_HU
@@ -29,15 +29,28 @@ CLAVICLE = [(-147, -64, 12, 7.5), (-144, -66, 28, 5.5), (-140, -60, 58, 4.8), (-
             (-122, -14, 132, 5.2), (-120, -2, 148, 5.5)]  # fmt: skip
 
 
-def _raised(nodes: list, anatomy: Anatomy, side: int) -> np.ndarray:
+def _raised(nodes: Nodes, anatomy: Anatomy, side: int) -> np.ndarray:
     """Nodes of a shoulder bone on one side, carried along as the shoulder moves up or down."""
-    nodes = mirror(nodes, side)
-    nodes[:, 0] += anatomy.flesh.shrug_mm * np.clip((np.abs(nodes[:, 2]) - 15) / 75, 0, 1)
-    return nodes
+    moved = mirror(nodes, side)
+    moved[:, 0] += anatomy.flesh.shrug_mm * np.clip((np.abs(moved[:, 2]) - 15) / 75, 0, 1)
+    return moved
 
 
 def lungs(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
-    """The tips of both lungs in their wall of muscle, with branching vessels."""
+    """The tips of both lungs in their wall of muscle, with branching vessels.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient; the standard patient's lungs fit all.
+    rng : numpy.random.Generator
+        Of the chest.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     for side in (-1, 1):
         centre, radii = np.array(LUNG[0]) * [1, 1, side], np.array(LUNG[1])
         centre[0] += rng.normal(0, 5) - 4
@@ -59,7 +72,22 @@ def lungs(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 
 def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Form]:
-    """Ribs, manubrium, clavicles, scapulae and the heads of the arms."""
+    """Ribs, manubrium, clavicles, scapulae and the heads of the arms.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    grain : ndarray of float32, shape (GRAINS, GRAINS, GRAINS)
+        Block of the marrow's grain, HU.
+    rng : numpy.random.Generator
+        Of the chest.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     ink = bone_ink(anatomy, grain, 0.85, 0.9)
     for side in (-1, 1):
         for nodes in RIBS:
@@ -108,7 +136,20 @@ def _shoulder(anatomy: Anatomy, grain: np.ndarray, side: int) -> Iterator[Form]:
 
 
 def great_vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
-    """Arch of the aorta with its branches, veins to the arms, the heart's fat left as it is."""
+    """Arch of the aorta with its branches, veins to the arms, the heart's fat left as it is.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    rng : numpy.random.Generator
+        Of the chest.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     flesh = anatomy.flesh
     red = flesh.contrast_hu or BLOOD_HU
     arm = int(rng.choice([-1, 1]))  # the side of the injection

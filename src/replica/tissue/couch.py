@@ -16,7 +16,22 @@ HOLDER_HU, PLASTIC_HU, FOAM_HU, TUBE_HU, METAL_HU = 260.0, 60.0, -955.0, 320.0, 
 
 
 def couch_layers(body: Body, skin: Layer, rng: np.random.Generator) -> list[Layer]:
-    """Couch and all else that doesn't bend with the patient, painted before him."""
+    """Couch, rails and mattress, which don't bend with the patient and are painted first.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    skin : Layer
+        The patient's outline, on the lattice of the whole scan.
+    rng : numpy.random.Generator
+        Draws the couch.
+
+    Returns
+    -------
+    list of Layer
+        In painting order.
+    """
     flesh = body.anatomy.flesh
     y = _couch_y(skin)
     f = body.whole
@@ -54,7 +69,22 @@ def _couch_y(skin: Layer) -> np.float32:
 
 
 def holder_layer(body: Body, skin: Layer, rng: np.random.Generator) -> Iterator[Layer]:
-    """A thin trough of plastic that holds the head, open to the front, padded inside."""
+    """A thin trough of plastic that holds the head, open to the front, padded inside.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    skin : Layer
+        The patient's outline, on the lattice of the whole scan.
+    rng : numpy.random.Generator
+        Draws the holder.
+
+    Yields
+    ------
+    Layer
+        In painting order; none where the scan begins below the head.
+    """
     f = body.whole
     head = f.level > -58 + rng.normal(0, 6)
     if not head.any():
@@ -88,7 +118,20 @@ def holder_layer(body: Body, skin: Layer, rng: np.random.Generator) -> Iterator[
 
 
 def collar_layers(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
-    """A cervical collar: foam and plastic shells before and behind, with a chin piece and a hole in front."""
+    """A cervical collar: foam and plastic shells before and behind, with a chin piece and a hole in front.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    rng : numpy.random.Generator
+        Draws the collar.
+
+    Yields
+    ------
+    Layer
+        In painting order.
+    """
     anatomy, flesh = body.anatomy, body.anatomy.flesh
     lattice = body.lattice(COARSE_MM, body.box((-150, -135, -125), (24, 105, 125)))
     if lattice is None:
@@ -125,7 +168,20 @@ def _collar_distance(f: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def tubes(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
-    """A tube through the mouth into the trachea, and one through nose and gullet into the stomach."""
+    """A tube through the mouth into the trachea, and one through nose and gullet into the stomach.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    rng : numpy.random.Generator
+        Of what is worn; the tubes need none of it.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     rows = airway_rows(anatomy)
     down = rows[rows[:, 0] < -12]
     drop = 40 * anatomy.flesh.gape
@@ -138,7 +194,20 @@ def tubes(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 
 def trinkets(body: Body, rng: np.random.Generator) -> Iterator[Form]:
-    """Leads of an electrocardiogram over shoulders and chest, earrings."""
+    """Leads of an electrocardiogram over shoulders and chest, earrings.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    rng : numpy.random.Generator
+        Of what is worn.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     flesh, anatomy = body.anatomy.flesh, body.anatomy
     if flesh.earrings:
         for side in (-1, 1):

@@ -1,12 +1,13 @@
 """The face: maxilla, palate, zygoma, nasal cavity and sinuses, the jaw, and every tooth by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from replica.anatomy.build import Anatomy
-from replica.anatomy.shapes import smooth_union
+from replica.anatomy.shapes import smooth_union, triple
 from replica.tissue.forms import chain, egg, mirror, oval, rod, smooth_max
 from replica.tissue.head import bone_ink
 from replica.tissue.painter import AIR_HU, FINE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, trim
@@ -26,14 +27,29 @@ ARCH = np.array(
 SOCKET_U = {1: 2.0, -1: -22.0}  # where the gums of the upper and the lower arch lie
 
 
-def _arch(along: np.ndarray | float, upper: bool) -> tuple:
+def _arch(along: np.ndarray | float, upper: bool) -> tuple[np.ndarray, np.ndarray]:
     """v and w of a dental arch at a length (mm) from its middle."""
     v, w = (np.interp(along, ARCH[:, 0], ARCH[:, i]) for i in (1, 2))
     return (v, w) if upper else (v + 2.0, 0.95 * w)
 
 
 def face_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Layer]:
-    """Bones of the face with their air, then jaw and teeth."""
+    """Bones of the face with their air, then jaw and teeth.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    grain : ndarray of float32, shape (GRAINS, GRAINS, GRAINS)
+        Block of the marrow's grain, HU.
+    rng : numpy.random.Generator
+        Of the face.
+
+    Yields
+    ------
+    Layer
+        In painting order.
+    """
     anatomy = body.anatomy
     yield from body.cast(_upper_bones(anatomy, grain, rng))
     yield from body.cast(_sinuses(anatomy, rng))
@@ -110,7 +126,12 @@ def _sinuses(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
         if lining > 0.25 or wet > 0.05:
             level = -47 - 40 * wet
 
-            def filled(f: Frame, cave=sinus, lining: float = lining, level: float = level) -> np.ndarray:
+            def filled(
+                f: Frame,
+                cave: Callable[[Frame], np.ndarray] = sinus,
+                lining: float = lining,
+                level: float = level,
+            ) -> np.ndarray:
                 d = cave(f) + 1.0
                 return np.maximum(d, -np.maximum(d + np.float32(lining), f.v - np.float32(level)))
 
@@ -162,8 +183,8 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
         low = [(21, -92, 8, 2.4 * swell), (18, -82, 6.6, 4.0 * swell), (19, -66, 8.4, 4.2 * swell),
                (21, -48, 7, 3.0 * swell)]  # fmt: skip
         mid = [(39, -86, 6, 1.8), (34, -74, 7, 3.4 * swell), (33, -62, 5.8, 2.6), (35, -48, 6.6, 2.0)]
-        for nodes in (low, mid):
-            nodes = mirror(nodes, side)
+        for left in (low, mid):
+            nodes = mirror(left, side)
             yield rod(nodes, Ink(MUCOSA_HU), tall=3.0, step_mm=FINER_MM)
             nodes[:, 3] = 0.8
             yield rod(nodes, Ink(480.0), tall=2.0, step_mm=FINER_MM)
@@ -171,17 +192,17 @@ def _nose(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 def _along_arch(f: Frame, upper: bool) -> np.ndarray:
     """Distance in the plane to the middle line of a dental arch."""
-    best = None
     share = ARCH[:-1, 0]
     v, w = _arch(share, upper)
     side = np.abs(f.w)
-    for i in range(len(share) - 1):
+
+    def piece(i: int) -> np.ndarray:
         ax, ay = np.float32(v[i + 1] - v[i]), np.float32(w[i + 1] - w[i])
         dv, dw = f.v - np.float32(v[i]), side - np.float32(w[i])
         t = np.clip((dv * ax + dw * ay) * np.float32(1 / (ax * ax + ay * ay)), 0, 1)
-        d = (dv - t * ax) ** 2 + (dw - t * ay) ** 2
-        best = d if best is None else np.minimum(best, d)
-    return np.sqrt(best)
+        return (dv - t * ax) ** 2 + (dw - t * ay) ** 2
+
+    return np.sqrt(reduce(np.minimum, (piece(i) for i in range(len(share) - 1))))
 
 
 def _jaw(anatomy: Anatomy, grain: np.ndarray) -> Form:
@@ -227,7 +248,9 @@ def _jaw_canal(anatomy: Anatomy, side: int) -> Form:
     nodes = mirror([(2, -34, 45.5, 1.5), (-30, -44, 40, 1.5), (-42, -66, 29, 1.5), (-38, -80, 21, 1.5)], side)
     reach = anatomy.flesh.gape * 85
     low, high = nodes[:, :3].min(axis=0) - [4 + reach, 8, 8], nodes[:, :3].max(axis=0) + [4, 8, 8]
-    return Form(tuple(low), tuple(high), lambda f: chain(jaw_frame(f, anatomy), nodes), Ink(120.0), FINER_MM)
+    return Form(
+        triple(low), triple(high), lambda f: chain(jaw_frame(f, anatomy), nodes), Ink(120.0), FINER_MM
+    )
 
 
 def _teeth(body: Body, rng: np.random.Generator) -> Iterator[Layer]:
@@ -267,7 +290,13 @@ def _static(f: Frame, anatomy: Anatomy) -> Frame:
     return replace(jaw_frame(f, anatomy), u=f.u)
 
 
-def _tooth(f: Frame, place: tuple[int, int, int], metal: bool, out: tuple, move: np.ndarray) -> None:
+def _tooth(
+    f: Frame,
+    place: tuple[int, int, int],
+    metal: bool,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray],
+    move: np.ndarray,
+) -> None:
     """Unite one tooth with the distances of crowns, roots and metal, in its own window of the frame."""
     arch, side, i = place
     wide, deep, crown, root, count = TEETH[i]

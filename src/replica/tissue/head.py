@@ -15,12 +15,44 @@ OCCIPUT = ((72.0, 12.0, 0.0), (59.0, 86.0, 69.0))  # centre and radii of the out
 
 
 def bone_ink(anatomy: Anatomy, grain: np.ndarray, cortex: float = 1.0, mm: float = 1.3) -> Ink:
-    """Marrow with its grain in a cortex as dense as the patient's vertebrae, or `cortex` times that."""
+    """Marrow with its grain in a cortex as dense as the patient's vertebrae, or a multiple of that.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    grain : ndarray of float32, shape (GRAINS, GRAINS, GRAINS)
+        Block of the marrow's grain, HU.
+    cortex : float
+        How many times as dense as the vertebrae's the cortex is.
+    mm : float
+        Thickness of the cortex.
+
+    Returns
+    -------
+    Ink
+        What fills the bone.
+    """
     return Ink(0.9 * anatomy.cancellous_hu, cortex * anatomy.cortex_hu, mm, grain)
 
 
 def skull_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Layer]:
-    """The bones of the skull's base, then the air cells in them, then the brain."""
+    """The bones of the skull's base, then the air cells in them, then the brain.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    grain : ndarray of float32, shape (GRAINS, GRAINS, GRAINS)
+        Block of the marrow's grain, HU.
+    rng : numpy.random.Generator
+        Of the skull.
+
+    Yields
+    ------
+    Layer
+        In painting order.
+    """
     anatomy = body.anatomy
     thick = float(np.clip(rng.normal(1, 0.18), 0.75, 1.4))
     base = _base_layer(body, grain, thick)
@@ -57,7 +89,7 @@ def _base_layer(body: Body, grain: np.ndarray, thick: float) -> Layer | None:
     f = body.frame(lattice)
     cavity = _cavity(f)
     ink = bone_ink(body.anatomy, grain, 1.0, 1.5)
-    table = np.clip((2.0 - cavity) / 1.2, 0, 1) * np.float32(ink.rim_hu - ink.hu)
+    table = np.clip((2.0 - cavity) / 1.2, 0, 1) * np.float32(body.anatomy.cortex_hu - ink.hu)
     d = (_base(f, cavity, thick) * np.float32(body.k)).astype(np.float32)
     return trim(Layer(d, lattice, ink, table.astype(np.float32), inside=True))
 
@@ -84,16 +116,16 @@ def _base(f: Frame, cavity: np.ndarray, thick: float) -> np.ndarray:
 def _processes(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Form]:
     """Mastoid and styloid processes of both sides."""
     for side in (-1, 1):
-        tip, out = rng.normal(2, 3), rng.normal(0, 1.5)
+        low, out = rng.normal(2, 3), rng.normal(0, 1.5)
 
-        def mastoid(f: Frame, s: int = side, low: float = tip, out: float = out) -> np.ndarray:
+        def mastoid(f: Frame, s: int = side, low: float = low, out: float = out) -> np.ndarray:
             body = chain(f, [(low + 7, 5, s * (52 + out), 6), (24, 9, s * (54 + out), 12.5),
                              (46, 14, s * 55, 16)])  # fmt: skip
             return np.maximum(body, s * f.w - 66 - out)
 
         box = sorted((side * 34.0, side * 72.0))
         yield Form(
-            (tip - 2, -14, box[0]), (64, 34, box[1]), mastoid, bone_ink(anatomy, grain, 0.95, 1.2), FINE_MM
+            (low - 2, -14, box[0]), (64, 34, box[1]), mastoid, bone_ink(anatomy, grain, 0.95, 1.2), FINE_MM
         )
         length = rng.uniform(0.5, 1.4)
         tip = (14 - 26 * length, -8 - 11 * length, side * (41 - 7 * length), 1.0)
@@ -123,12 +155,12 @@ def _cells(body: Body, side: int, rng: np.random.Generator) -> Iterator[Layer]:
         return
     f = body.frame(lattice)
     nodes = [(10, 5, side * 53, 4), (24, 9, side * 54, 10), (34, 4, side * 48, 9), (46, 12, side * 54, 13)]
-    room = chain(f, nodes) + np.float32(11 * (1 - reach))
-    room = np.maximum(room, side * f.w - 63)
+    comb = chain(f, nodes) + np.float32(11 * (1 - reach))
+    comb = np.maximum(comb, side * f.w - 63)
     walls = np.minimum(
         np.abs(noise(lattice, (5.5, 4.8, 4.8), rng)), np.abs(noise(lattice, (6.5, 4.2, 4.2), rng)) + 0.12
     )
-    d = np.maximum(room, (np.float32(0.3) - walls) * 2.2)
+    d = np.maximum(comb, (np.float32(0.3) - walls) * 2.2)
     antrum = oval(f, (37, 2, side * 42), (4.5, 5, 4))
     d = np.minimum(d, antrum) * np.float32(body.k)
     layer = trim(Layer(d.astype(np.float32), lattice, Ink(MUCUS_HU if wet else AIR_HU)))
@@ -137,7 +169,7 @@ def _cells(body: Body, side: int, rng: np.random.Generator) -> Iterator[Layer]:
 
 
 def _ear_canals(anatomy: Anatomy) -> Iterator[Form]:
-    """The ear's outer canals and the inner ones, with the eardrum's room between them."""
+    """The ear's outer canals and the inner ones, with the middle ear between them."""
     bony = Ink(AIR_HU, 900.0, 1.2)
     for side in (-1, 1):
         yield rod([(33, -5, side * 48, 3.4), (35, -4, side * 60, 3.4)], bony, step_mm=FINER_MM)

@@ -16,7 +16,20 @@ MARROW_HU = 75.0  # SD of the grain in the marrow of skull, jaw and ribs, before
 
 
 def make_layers(grid: Grid, anatomy: Anatomy) -> list[Layer]:
-    """All soft tissue and the bones that are no vertebrae, in painting order."""
+    """All soft tissue and the bones that are no vertebrae.
+
+    Parameters
+    ----------
+    grid : Grid
+        The scan's voxels.
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    list of Layer
+        In painting order.
+    """
     seeds = np.random.SeedSequence([anatomy.seed, 1]).spawn(12)
     rngs = [np.random.default_rng(s) for s in seeds]
     body = Body(grid, anatomy, rngs[0])

@@ -1,18 +1,20 @@
 """The muscles of neck, face and shoulders: ovals that share the space, with fat where two meet."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from replica.anatomy.shapes import Grid
-from replica.tissue.forms import MARGIN_MM, stack
+from replica.anatomy.flesh import Flesh
+from replica.anatomy.shapes import Box, Grid
+from replica.tissue.forms import MARGIN_MM, Nodes, stack
 from replica.tissue.painter import Body, Frame, Ink, Layer, noise, trim
 
 MUSCLE_MM = (2.2, 1.2, 1.2)
 MUSCLE_HU, DENT_MM = 56.0, 1.3
 # of the left side, from head to feet: u, v, w of the centre, radii in v and w, tilt in degrees (> 0: its left
 # end comes forward)
-PAIRS = {
+PAIRS: dict[str, Nodes] = {
     "longus colli": [[-12, -11, 6, 3, 5, 0], [-55, -12, 7, 3.5, 6, 0], [-150, -15, 8, 4, 6, 0]],
     "longus capitis": [[18, -15, 9, 4, 7, 0], [-20, -12, 14, 4, 6, 10], [-62, -9, 16, 3, 4, 20]],
     "scalenus anterior": [[-40, -4, 22, 4, 4, 0], [-80, -4, 27, 7, 6, 0], [-130, -18, 38, 6, 9, 0]],
@@ -59,7 +61,7 @@ PAIRS = {
     "rhomboid": [[-110, 50, 26, 4, 20, 10], [-240, 56, 40, 5, 30, 10]],
     "spine of the back": [[-120, 40, 28, 8, 12, 0], [-240, 46, 24, 12, 20, 0]],
 }  # fmt: skip
-MIDDLE = {
+MIDDLE: dict[str, Nodes] = {
     "tongue": [[8, -72, 0, 16, 18, 0], [0, -70, 0, 25, 23, 0], [-14, -66, 0, 29, 24, 0],
                [-32, -59, 0, 26, 20, 0], [-44, -52, 0, 14, 13, 0]],
     "prevertebral": [[18, -13, 0, 4, 14, 0], [-50, -11.5, 0, 2.5, 14, 0], [-85, -13, 0, 4, 14, 0],
@@ -73,10 +75,27 @@ MIDDLE = {
 MOVES = ("tongue", "genioglossus", "mylohyoid", "digastric front", "cheek", "lip")  # with the jaw
 
 
-def muscle_layer(body: Body, below_fat, rng: np.random.Generator) -> Layer | None:
-    """Distance to the muscle mass: each point goes to its nearest muscle, every muscle has its own grey."""
+def muscle_layer(
+    body: Body, below_fat: Callable[[Frame], np.ndarray], rng: np.random.Generator
+) -> Layer | None:
+    """The muscle mass: each point goes to its nearest muscle, every muscle has its own grey.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    below_fat : callable
+        Distance to the fat's inner surface, from a Frame to float32 (z, y, x) standard millimetres.
+    rng : numpy.random.Generator
+        Draws the patient's deviations.
+
+    Returns
+    -------
+    Layer or None
+        None where the scan shows no muscle.
+    """
     flesh = body.anatomy.flesh
-    f = body.frame(body.lattice(MUSCLE_MM))
+    f = body.frame(body.whole_lattice(MUSCLE_MM))
     uneven = replace(f, v=f.v + _dents(f, rng), w=f.w + _dents(f, rng))
     first = np.full(f.lattice.shape, 9.0, np.float32)
     second, tone = first.copy(), np.zeros_like(first)
@@ -108,21 +127,21 @@ def _dents(f: Frame, rng: np.random.Generator) -> np.ndarray:
     return np.float32(DENT_MM) * noise(f.lattice, (22, 9, 9), rng)
 
 
-def _jobs(flesh) -> list[tuple]:
+def _jobs(flesh: Flesh) -> list[tuple[str, np.ndarray, float]]:
     pairs = [(name, rows, side) for name, rows in PAIRS.items() for side in (-1.0, 1.0)]
     jobs = pairs + [(name, rows, 1.0) for name, rows in MIDDLE.items()]
     return [(name, _shrugged(rows, flesh.shrug_mm), side) for name, rows, side in jobs]
 
 
-def _shrugged(rows: list, shrug_mm: float) -> np.ndarray:
+def _shrugged(rows: Nodes, shrug_mm: float) -> np.ndarray:
     """Rows with the shoulder's part moved up or down: the more, the farther out."""
-    rows = np.array(rows, float)
-    share = np.clip((np.abs(rows[:, 2]) - 15) / 35, 0, 1) * np.clip((-rows[:, 0] - 58) / 45, 0, 1)
-    rows[:, 0] += shrug_mm * share
-    return rows
+    moved = np.array(rows, float)
+    share = np.clip((np.abs(moved[:, 2]) - 15) / 35, 0, 1) * np.clip((-moved[:, 0] - 58) / 45, 0, 1)
+    moved[:, 0] += shrug_mm * share
+    return moved
 
 
-def _part(body: Body, lattice: Grid, rows: np.ndarray, side: float) -> tuple | None:
+def _part(body: Body, lattice: Grid, rows: np.ndarray, side: float) -> Box | None:
     """The window of a lattice that holds a muscle and its surroundings, None outside the scan."""
     points = rows[:, :3] * [1, 1, side]
     reach = rows[:, 3:5].max() + 4 + MARGIN_MM
@@ -137,7 +156,7 @@ def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.ra
     stout = np.float32(np.clip(np.sqrt(anatomy.fat_mm / 8), 0.6, 1.5))
     width = stout * (0.4 + 1.1 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
-    # a lean patient's muscles fill the room between them
+    # a lean patient's muscles fill the space between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)
     trunk = np.interp(f.level, [-105, -72], [1.3, 0.0]).astype(np.float32)[:, None, None]
     reach = np.float32(9.0 - 2.3 * stout - 1.5 * flesh.streaks) * (1 + np.float32(0.7) * face + trunk)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from replica.anatomy.build import C7, Anatomy
-from replica.anatomy.shapes import Box, Grid, coverage
+from replica.anatomy.shapes import Box, Grid, Triple, Vector, coverage, triple
 
 COARSE_MM = (4.0, 2.0, 2.0)
 FINE_MM, FINER_MM = (2.5, 1.2, 1.2), (1.5, 0.9, 0.9)
@@ -59,14 +59,36 @@ class Frame:
     roll: np.ndarray  # (z,) how much u rises per mm to the left
 
     def u_at(self, v: np.ndarray | float, w: np.ndarray | float = 0.0) -> np.ndarray:
-        """u (z,) in every slice at a place beside the column."""
+        """The standard height in every slice at a place beside the column.
+
+        Parameters
+        ----------
+        v, w : float or ndarray of float, shape (z,)
+            The place, behind the column and to the left, mm.
+
+        Returns
+        -------
+        ndarray of float, shape (z,)
+            u in millimetres.
+        """
         return self.level - self.lean * v + self.roll * w
 
     def cut(self, part: Box) -> "Frame":
-        """A window of this frame, as views."""
+        """A window of this frame, as views.
+
+        Parameters
+        ----------
+        part : tuple of slice
+            Slices of the lattice.
+
+        Returns
+        -------
+        Frame
+            Its arrays share the memory of this frame's.
+        """
         u, v, w = self.u[part], self.v[part], self.w[part]
-        origin = tuple(float(self.lattice.axis(dim, part[dim])[0]) for dim in range(3))
-        lattice = Grid(u.shape, self.lattice.spacing_mm, origin)
+        origin = triple(float(self.lattice.axis(dim, part[dim])[0]) for dim in range(3))
+        lattice = Grid(triple(u.shape), self.lattice.spacing_mm, origin)
         return Frame(lattice, u, v, w, self.level[part[0]], self.lean[part[0]], self.roll[part[0]])
 
 
@@ -74,11 +96,11 @@ class Frame:
 class Form:
     """A shape of the standard patient: its distance in mm within a box of u, v, w, and its ink."""
 
-    low: tuple[float, float, float]
-    high: tuple[float, float, float]
+    low: Triple
+    high: Triple
     distance: Callable[[Frame], np.ndarray]
     ink: Ink
-    step_mm: tuple[float, float, float] = COARSE_MM
+    step_mm: Triple = COARSE_MM
 
 
 class Body:
@@ -97,32 +119,75 @@ class Body:
             np.convolve(np.pad(c, 4, mode="edge"), np.ones(9) / 9, "valid") for c in anatomy.spine_at(nodes)
         ]
         self.column = nodes, curve[0], curve[1]
-        self.whole: Frame | None = None
-        self.whole = self.frame(self.lattice(COARSE_MM))
+        self.whole = self._frame(self.whole_lattice(COARSE_MM))
 
-    def lattice(self, step_mm: tuple[float, float, float], box: np.ndarray | None = None) -> Grid | None:
-        """A lattice over the scan, or over its share of a box ((2, 3): lowest and highest z, y, x mm)."""
+    def whole_lattice(self, step_mm: Triple) -> Grid:
+        """A lattice over the whole scan.
+
+        Parameters
+        ----------
+        step_mm : tuple of float
+            Distance of the nodes along z, y, x; larger where the scan's voxels are too coarse for it.
+
+        Returns
+        -------
+        Grid
+            Its nodes.
+        """
+        return self._lattice(step_mm, np.zeros(3), self._extent())
+
+    def lattice(self, step_mm: Triple, box: np.ndarray) -> Grid | None:
+        """A lattice over the scan's share of a box.
+
+        Parameters
+        ----------
+        step_mm : tuple of float
+            Distance of the nodes along z, y, x; larger where the scan's voxels are too coarse for it.
+        box : ndarray of float, shape (2, 3)
+            Lowest and highest z, y, x in millimetres.
+
+        Returns
+        -------
+        Grid or None
+            Its nodes; None where the box lies outside the scan.
+        """
+        origin, extent = np.array(self.grid.origin_mm), self._extent()
+        start = np.maximum(np.r_[origin[0] - box[1, 0], box[0, 1:] - origin[1:]], 0)
+        stop = np.minimum(np.r_[origin[0] - box[0, 0], box[1, 1:] - origin[1:]], extent)
+        return None if np.any(stop <= start) else self._lattice(step_mm, start, stop)
+
+    def _extent(self) -> np.ndarray:
+        """From the scan's first to its last voxel, mm (3,)."""
+        return np.array(self.grid.spacing_mm) * (np.array(self.grid.shape) - 1)
+
+    def _lattice(self, step_mm: Triple, start: np.ndarray, stop: np.ndarray) -> Grid:
+        """Nodes between two places, (3,) mm from the scan's first voxel along the axes."""
         step = np.maximum(step_mm, np.array(self.grid.spacing_mm) * COARSEST_VOX)
-        extent = np.array(self.grid.spacing_mm) * (np.array(self.grid.shape) - 1)
-        start, stop = np.zeros(3), extent
-        if box is not None:
-            origin = np.array(self.grid.origin_mm)
-            start = np.maximum(np.r_[origin[0] - box[1, 0], box[0, 1:] - origin[1:]], 0)
-            stop = np.minimum(np.r_[origin[0] - box[0, 0], box[1, 1:] - origin[1:]], extent)
-            if np.any(stop <= start):
-                return None
         shape = np.ceil((stop - start) / step).astype(int) + 2
         origin = np.array(self.grid.origin_mm) + start * [-1, 1, 1]
-        return Grid(tuple(int(n) for n in shape), tuple(step.tolist()), tuple(origin.tolist()))
+        return Grid(triple(int(n) for n in shape), triple(step.tolist()), triple(origin.tolist()))
 
     def _tilt(self, z: np.ndarray) -> np.ndarray:
         """Share of the head's lean and turn that the body takes part in at heights z: all above C1."""
         return np.interp((self.top_mm - z) / (self.neck * NECK_MM), [0.0, 0.35, 0.8], [1.0, 0.5, 0.0])
 
     def frame(self, lattice: Grid) -> Frame:
-        """The standard patient's coordinates at a lattice's nodes."""
-        if self.whole is not None and lattice == self.whole.lattice:
-            return self.whole
+        """The standard patient's coordinates at a lattice's nodes.
+
+        Parameters
+        ----------
+        lattice : Grid
+            The nodes.
+
+        Returns
+        -------
+        Frame
+            `whole` itself where the nodes are the same.
+        """
+        return self.whole if lattice == self.whole.lattice else self._frame(lattice)
+
+    def _frame(self, lattice: Grid) -> Frame:
+        """Bend, turn and scale the scan's millimetres at a lattice's nodes to the standard patient's."""
         z, y, x = (lattice.axis(dim) for dim in range(3))
         tilt = self._tilt(z).astype(np.float32)
         lean, roll, twist = (np.float32(a) * tilt for a in (self.lean, self.roll, self.twist))
@@ -149,8 +214,21 @@ class Body:
             waves = interpolate(waves, dim + 1, offset / np.float32(KNOT_MM))
         return waves
 
-    def box(self, low: tuple, high: tuple, margin_mm: float = 5.0) -> np.ndarray:
-        """Lowest and highest (z, y, x) mm of a box of the standard patient, (2, 3)."""
+    def box(self, low: Vector, high: Vector, margin_mm: float = 5.0) -> np.ndarray:
+        """The scan's box that holds a box of the standard patient.
+
+        Parameters
+        ----------
+        low, high : sequence of float
+            Lowest and highest u, v, w in millimetres.
+        margin_mm : float
+            Added on every side.
+
+        Returns
+        -------
+        ndarray of float, shape (2, 3)
+            Lowest and highest z, y, x in millimetres.
+        """
         nodes, y_line, x_line = self.column
         u, v, w = np.meshgrid((low[0], (low[0] + high[0]) / 2, high[0]), (low[1], high[1]), (low[2], high[2]))
         rise, v, w = u * np.where(u > 0, self.k, self.neck), v * self.k, w * self.k
@@ -164,7 +242,20 @@ class Body:
         return np.array([found.min(axis=1) - margin_mm, found.max(axis=1) + margin_mm])
 
     def cast(self, forms: Iterable[Form], inside: bool = True) -> Iterator[Layer]:
-        """Evaluate every form in its box and cut it to the part it touches."""
+        """Evaluate every form in its box and cut it to the part it touches.
+
+        Parameters
+        ----------
+        forms : iterable of Form
+            In painting order; neighbours of the same ink may become one layer.
+        inside : bool
+            Whether they show only within the skin painted before.
+
+        Yields
+        ------
+        Layer
+            One after the other, of the forms that lie in the scan.
+        """
         for form in _joined(forms):
             lattice = self.lattice(form.step_mm, self.box(form.low, form.high))
             if lattice is None:
@@ -197,11 +288,22 @@ def _union(a: Form, b: Form) -> Form | None:
     if np.prod(high - low) > JOIN * sum(sizes):
         return None
     first, second = a.distance, b.distance
-    return Form(tuple(low), tuple(high), lambda f: np.minimum(first(f), second(f)), a.ink, a.step_mm)
+    return Form(triple(low), triple(high), lambda f: np.minimum(first(f), second(f)), a.ink, a.step_mm)
 
 
 def trim(layer: Layer) -> Layer | None:
-    """The layer cut to the part of its lattice where it shows, None where it shows nowhere."""
+    """Cut a layer to the part of its lattice where it shows.
+
+    Parameters
+    ----------
+    layer : Layer
+        On any lattice.
+
+    Returns
+    -------
+    Layer or None
+        On the smaller lattice; None where it shows nowhere.
+    """
     near = layer.d < 1.5 * max(layer.lattice.spacing_mm[1:])
     part = []
     for dim in range(3):
@@ -210,13 +312,28 @@ def trim(layer: Layer) -> Layer | None:
             return None
         part.append(slice(max(int(hit[0]) - 1, 0), int(hit[-1]) + 2))
     d = np.ascontiguousarray(layer.d[tuple(part)])
-    origin = tuple(float(layer.lattice.axis(dim)[part[dim].start]) for dim in range(3))
+    origin = triple(float(layer.lattice.axis(dim)[part[dim].start]) for dim in range(3))
     shade = None if layer.shade is None else np.ascontiguousarray(layer.shade[tuple(part)])
-    return replace(layer, d=d, lattice=Grid(d.shape, layer.lattice.spacing_mm, origin), shade=shade)
+    return replace(layer, d=d, lattice=Grid(triple(d.shape), layer.lattice.spacing_mm, origin), shade=shade)
 
 
 def interpolate(values: np.ndarray, dim: int, at: np.ndarray) -> np.ndarray:
-    """Values between the knots along one axis, with a smoothstep so that no knot shows."""
+    """Values between the knots along one axis, with a smoothstep so that no knot shows.
+
+    Parameters
+    ----------
+    values : ndarray of float32, any shape
+        At the knots.
+    dim : int
+        The axis.
+    at : ndarray of float, shape (n,)
+        Places along the axis, in knots; those outside are moved to the end.
+
+    Returns
+    -------
+    ndarray of float32, shape as `values` with n along the axis
+        The values between.
+    """
     at = np.clip(at, 0, values.shape[dim] - 1.001)
     low = at.astype(int)
     share = (at - low).astype(np.float32)
@@ -225,8 +342,23 @@ def interpolate(values: np.ndarray, dim: int, at: np.ndarray) -> np.ndarray:
     return a + (np.take(values, low + 1, axis=dim) - a) * share
 
 
-def noise(lattice: Grid, knot_mm: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of SD about 1 whose grain is `knot_mm` (z, y, x) long, on a lattice."""
+def noise(lattice: Grid, knot_mm: Triple, rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise of SD about 1 on a lattice.
+
+    Parameters
+    ----------
+    lattice : Grid
+        The nodes.
+    knot_mm : tuple of float
+        Length of the grain along z, y, x.
+    rng : numpy.random.Generator
+        Draws the noise.
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        One value a node.
+    """
     ratio = [step / knot for step, knot in zip(lattice.spacing_mm, knot_mm, strict=True)]
     knots = [int(n * r) + 3 for n, r in zip(lattice.shape, ratio, strict=True)]
     wave = rng.standard_normal(knots, dtype=np.float32)
@@ -236,9 +368,24 @@ def noise(lattice: Grid, knot_mm: tuple[float, float, float], rng: np.random.Gen
 
 
 def paint_slices(grid: Grid, layers: list[Layer], edge_mm: float) -> Callable[[int], np.ndarray]:
-    """A function that paints slice k (index from the top) in HU, float32 (y, x)."""
+    """Prepare to paint the slices of a scan one by one.
 
-    def span(layer: Layer, dim: int) -> tuple[slice, np.ndarray, np.ndarray]:
+    Parameters
+    ----------
+    grid : Grid
+        The scan's voxels.
+    layers : list of Layer
+        In painting order.
+    edge_mm : float
+        Width over which a surface is antialiased.
+
+    Returns
+    -------
+    callable
+        Takes a slice's index from the top; returns the slice in HU, ndarray of float32, shape (y, x).
+    """
+
+    def span(layer: Layer, dim: int) -> Span:
         """The fine indices a layer covers along an axis, with their lattice neighbour and its weight."""
         sign = -1 if dim == 0 else 1
         at = (grid.axis(dim) - layer.lattice.origin_mm[dim]) * (sign / layer.lattice.spacing_mm[dim])
@@ -262,7 +409,7 @@ def paint_slices(grid: Grid, layers: list[Layer], edge_mm: float) -> Callable[[i
             low, share = zs[1][k - zs[0].start], zs[2][k - zs[0].start]
             if min(near[low], near[low + 1]) > edge_mm:
                 continue
-            hu = np.float32(layer.ink.hu)
+            hu: np.ndarray | np.floating = np.float32(layer.ink.hu)
             if layer.ink.grain is not None:
                 hu = hu + layer.ink.grain[grains[0][k]][grains[1][ys[0], None], grains[2][xs[0]]]
             if layer.shade is not None:
@@ -277,7 +424,10 @@ def paint_slices(grid: Grid, layers: list[Layer], edge_mm: float) -> Callable[[i
     return paint
 
 
-def _resample(values: np.ndarray, low: int, share: np.float32, ys: tuple, xs: tuple) -> np.ndarray:
+Span = tuple[slice, np.ndarray, np.ndarray]  # as `paint_slices` finds it for a layer along an axis
+
+
+def _resample(values: np.ndarray, low: int, share: np.float32, ys: Span, xs: Span) -> np.ndarray:
     """A lattice's values at the pixels of one slice."""
     flat = values[low] + (values[low + 1] - values[low]) * share
     rows = flat[ys[1]] + (flat[ys[1] + 1] - flat[ys[1]]) * ys[2][:, None]
@@ -286,7 +436,12 @@ def _resample(values: np.ndarray, low: int, share: np.float32, ys: tuple, xs: tu
 
 
 def _fill(
-    view: np.ndarray, d: np.ndarray, hu: np.ndarray, ink: Ink, edge_mm: float, within: np.ndarray | None
+    view: np.ndarray,
+    d: np.ndarray,
+    hu: np.ndarray | np.floating,
+    ink: Ink,
+    edge_mm: float,
+    within: np.ndarray | None,
 ) -> np.ndarray:
     """Paint one tissue into a view of the slice, in place; returns its share of each pixel."""
     cover = coverage(d, edge_mm)

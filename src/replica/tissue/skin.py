@@ -26,7 +26,20 @@ MOUTH_U = -10.0  # the lower lip, from which on an open jaw takes the face with 
 
 
 def jaw_frame(f: Frame, anatomy: Anatomy) -> Frame:
-    """The frame in which an opened jaw is closed, and this patient's jaw has the standard's size."""
+    """The frame in which an opened jaw is closed, and this patient's jaw has the standard's size.
+
+    Parameters
+    ----------
+    f : Frame
+        The standard patient's, on any lattice.
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    Frame
+        On the same lattice.
+    """
     flesh = anatomy.flesh
     return replace(
         f,
@@ -41,12 +54,36 @@ def _row(at: np.ndarray, column: int) -> np.ndarray:
 
 
 def head_girth(anatomy: Anatomy) -> float:
-    """The head's soft tissue against the standard's: it varies less than the trunk's."""
+    """The head's soft tissue against the standard's: it varies less than the trunk's.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    float
+        1 for the standard, 0.97 at least.
+    """
     return max(0.35 * anatomy.girth / anatomy.scale + 0.65, 0.97)
 
 
 def outline(f: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Distance to the skin, standard mm, float32 (z, y, x); the neck follows the girth, the head less."""
+    """Distance to the skin; the neck follows the girth, the head less.
+
+    Parameters
+    ----------
+    f : Frame
+        Where it is evaluated.
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        Standard millimetres, negative inside.
+    """
     flesh = anatomy.flesh
     girth = anatomy.girth / anatomy.scale
     stout = np.interp(f.level, [-45, 10], [girth, head_girth(anatomy)]).astype(np.float32)[:, None, None]
@@ -82,10 +119,10 @@ def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
     mid = -21 - 0.5 * flesh.chin_mm
     half = replace(jaw, w=np.abs(jaw.w))
     low = mid - 0.5 * flesh.chin_mm + 5.5
-    chin = [(mid, -90, 0, 15), (low, -92, 0, 14.5), (low, -85, 13, 15), (mid, -76, 21, 15),
+    edge = [(mid, -90, 0, 15), (low, -92, 0, 14.5), (low, -85, 13, 15), (mid, -76, 21, 15),
             (mid + 4, -48, 38, 13), (-20, -34, 47, 12), (16, -44, 49, 11)]  # fmt: skip
     chin = np.minimum(
-        chain(half, chin), chain(half, [(-18, -88, 0, 18), (-20, -78, 20, 15), (-18, -54, 34, 11)])
+        chain(half, edge), chain(half, [(-18, -88, 0, 18), (-20, -78, 20, 15), (-18, -54, 34, 11)])
     )
     lip = chain(replace(half, u=head.u), [(6, -88, 0, 19), (8, -80, 18, 16), (8, -54, 32, 10)])
     cheeks = chain(replace(head, w=np.abs(head.w)), [(24, -75, 43, 10.5), (37, -66, 51, 9), (38, -40, 60, 7)])
@@ -98,7 +135,20 @@ def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
 
 
 def ears(f: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Distance to both pinnae: a hollow plate that stands off the head, thick at its rim and lobule."""
+    """Distance to both pinnae: a hollow plate that stands off the head, thick at its rim and lobule.
+
+    Parameters
+    ----------
+    f : Frame
+        Where it is evaluated.
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        Standard millimetres, negative inside.
+    """
     girth = np.float32(head_girth(anatomy))
     side = np.abs(f.w) - 71 * girth
     plate = np.abs(side - np.float32(3) - np.float32(0.42) * (f.v + 2)) - 1.6
@@ -109,7 +159,20 @@ def ears(f: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def fat_mm(f: Frame, anatomy: Anatomy) -> np.ndarray:
-    """Depth of the fat between skin and muscle, standard mm: most at the nape, least before the throat."""
+    """Depth of the fat between skin and muscle: most at the nape, least before the throat.
+
+    Parameters
+    ----------
+    f : Frame
+        Where it is evaluated.
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        Standard millimetres, the skin included.
+    """
     flesh = anatomy.flesh
     lower = np.interp(f.level, [-120, -40, 20], [1.0, 0.75, 0.55]).astype(np.float32)[:, None, None]
     back = np.clip((f.v + 30) / 60, 0, 1)
@@ -118,7 +181,20 @@ def fat_mm(f: Frame, anatomy: Anatomy) -> np.ndarray:
 
 
 def skin_layer(body: Body, rng: np.random.Generator) -> Layer:
-    """Everything within the skin as fat with fine septa, the skin itself as its rim."""
+    """Everything within the skin as fat with fine septa, the skin itself as its rim.
+
+    Parameters
+    ----------
+    body : Body
+        The patient in the scan.
+    rng : numpy.random.Generator
+        Draws the septa.
+
+    Returns
+    -------
+    Layer
+        On the lattice of the whole scan.
+    """
     f = body.whole
     wave = noise(f.lattice, (14, 9, 9), rng)
     septa = SEPTUM_HU * np.exp(-((wave / np.float32(0.13)) ** 2)) + 4 * noise(f.lattice, (30, 20, 20), rng)

@@ -24,7 +24,18 @@ AIRWAY = np.array(
 
 
 def airway_rows(anatomy: Anatomy) -> np.ndarray:
-    """Rows of (u, v, w, radius v, radius w): this patient's airway from the nose to the carina."""
+    """This patient's airway from the nose to the carina.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+
+    Returns
+    -------
+    ndarray of float, shape (18, 5)
+        u, v, w, radius along v and radius along w in millimetres, from head to feet.
+    """
     flesh = anatomy.flesh
     rows = AIRWAY.copy()
     low = np.clip((-rows[:, 0] - 20) / 30, 0, 1)
@@ -35,7 +46,18 @@ def airway_rows(anatomy: Anatomy) -> np.ndarray:
 
 
 def airway(anatomy: Anatomy) -> Iterator[Form]:
-    """The air from the pharynx to the trachea, with the pouches beside it."""
+    """The air from the pharynx to the trachea, with the pouches beside it.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     flesh, lower = anatomy.flesh, anatomy.flesh.throat_mm
     rows = airway_rows(anatomy)
     for side in (-1, 1):
@@ -65,7 +87,22 @@ def _epiglottis(lower: float, wide: float) -> Form:
 
 
 def cartilages(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Form]:
-    """Hyoid bone, the thyroid cartilage's shield, the cricoid's signet ring and the trachea's rings."""
+    """Hyoid bone, the thyroid cartilage's shield, the cricoid's signet ring and the trachea's rings.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    grain : ndarray of float32, shape (GRAINS, GRAINS, GRAINS)
+        Block of the marrow's grain, HU.
+    rng : numpy.random.Generator
+        Of the throat.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     flesh, lower = anatomy.flesh, anatomy.flesh.throat_mm
     hyoid = [(-43, -25, 21, 1.7), (-46, -36, 18, 2.1), (-48, -44, 11, 2.6), (-48.5, -47.5, 0, 3.0)]
     for side in (-1, 1):
@@ -126,7 +163,20 @@ def _rings(rows: np.ndarray, lower: float, ink: Ink) -> Form:
 
 
 def gullet_and_glands(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
-    """Gullet with a bubble of air, thyroid, parotid and submandibular glands, lymph nodes."""
+    """Gullet with a bubble of air, thyroid, parotid and submandibular glands, lymph nodes.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    rng : numpy.random.Generator
+        Of the throat.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     flesh = anatomy.flesh
     lower = flesh.throat_mm
     gullet = [(-86, -16, 1, 3, 8), (-105, -15.5, 3, 4, 7.5), (-140, -18, 5, 5, 7.5), (-240, -26, 6, 6, 8)]
@@ -137,12 +187,12 @@ def gullet_and_glands(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Fo
     bright = flesh.thyroid_hu + (70 if flesh.contrast_hu else 0)
     for side in (-1, 1):
         thick, length = rng.uniform(0.75, 1.25), rng.uniform(0.8, 1.2)
-        lobe = [(-76, -28, 17, 3), (-92, -27, 18, 7 * thick), (-104, -26, 18, 8 * thick), (-116, -26, 17, 4)]
-        lobe = mirror(lobe, side) * [1, 1, 1, length] - [lower, 0, 0, 0]
+        left = [(-76, -28, 17, 3), (-92, -27, 18, 7 * thick), (-104, -26, 18, 8 * thick), (-116, -26, 17, 4)]
+        lobe = mirror(left, side) * [1, 1, 1, length] - [lower, 0, 0, 0]
         yield rod(lobe, Ink(bright), tall=3.0)
         if rng.random() < 0.25:
-            at = lobe[rng.integers(1, 3), :3] + rng.normal(0, 2, 3)
-            yield egg(at, rng.uniform(2, 5, 3), Ink(bright - rng.uniform(30, 70)))
+            nodule = lobe[rng.integers(1, 3), :3] + rng.normal(0, 2, 3)
+            yield egg(nodule, rng.uniform(2, 5, 3), Ink(bright - rng.uniform(30, 70)))
         fat = flesh.gland_hu
         yield egg((2, -10, side * 55), (23, 13 * rng.uniform(0.85, 1.2), 8.5), Ink(fat))
         yield rod(mirror([(2, -17, 46, 8), (-14, -14, 52, 8)], side), Ink(fat))
@@ -157,7 +207,20 @@ def gullet_and_glands(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Fo
 
 
 def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
-    """Carotid and vertebral arteries, jugular veins; the old's carotids are calcified where they fork."""
+    """Carotid and vertebral arteries, jugular veins; the old's carotids are calcified where they fork.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient.
+    rng : numpy.random.Generator
+        Of the throat.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     flesh = anatomy.flesh
     red = flesh.contrast_hu or BLOOD_HU
     blue = BLOOD_HU + 0.55 * rng.uniform(0.2, 1) * (red - BLOOD_HU)
@@ -187,7 +250,18 @@ def vessels(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
 
 
 def canal(anatomy: Anatomy) -> Iterator[Form]:
-    """Epidural fat, fluid and cord behind the bodies, the nuchal ligament behind the spines."""
+    """Epidural fat, fluid and cord behind the bodies, the nuchal ligament behind the spines.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The patient; the standard patient's canal fits all.
+
+    Yields
+    ------
+    Form
+        In painting order.
+    """
     rows = np.array(
         [[40, 2, 0], [24, 6, 0], [10, 10, 0], [-2, 13, 0], [-26, 16, 0], [-107, 16.5, 0], [-260, 17, 0]]
     )

@@ -16,7 +16,20 @@ IMPLEMENTATION = UID("1.2.826.0.1.3680043.8.498.1")
 
 
 def slice_header(uid: str, protocol: Protocol) -> Dataset:
-    """Everything that the slices of a series share (no Modality, no sex, no age: the original has none)."""
+    """Everything that the slices of a series share (no Modality, no sex, no age: the original has none).
+
+    Parameters
+    ----------
+    uid : str
+        StudyInstanceUID.
+    protocol : Protocol
+        The study's.
+
+    Returns
+    -------
+    pydicom.dataset.Dataset
+        With file meta information, without pixels.
+    """
     ds = Dataset()
     ds.ContentDate, ds.ContentTime = "20220727", "181937.317513"
     ds.PatientName = ds.PatientID = uid.rsplit(".", 1)[-1]
@@ -45,10 +58,30 @@ def slice_header(uid: str, protocol: Protocol) -> Dataset:
 def write_slice(
     folder: Path, header: Dataset, protocol: Protocol, k: int, number: int, stored: np.ndarray
 ) -> None:
-    """Write slice k (from the top) as `<number>.dcm`; the header is reused from slice to slice."""
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = (
-        f"{header.SeriesInstanceUID}.{number}"
-    )
+    """Write one slice as `<number>.dcm`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the series.
+    header : pydicom.dataset.Dataset
+        From `slice_header`; it is reused, and changed, from slice to slice.
+    protocol : Protocol
+        The study's.
+    k : int
+        The slice's index from the top.
+    number : int
+        In its file name, and its InstanceNumber.
+    stored : ndarray of int16 or uint16, shape (y, x)
+        Stored values.
+
+    Raises
+    ------
+    RuntimeError
+        If a slice can't be encoded as JPEG Lossless.
+    """
+    instance = UID(f"{header.SeriesInstanceUID}.{number}")
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = instance
     header.InstanceNumber = number
     header.ImagePositionPatient = [f"{mm:.8g}" for mm in protocol.position_mm(k)]
     if protocol.syntax == JPEG_LOSSLESS:
@@ -64,7 +97,27 @@ def write_slice(
 
 
 def jpeg_lossless(stored: np.ndarray) -> bytes:
-    """Encode a slice as JPEG Lossless, process 14, first-order prediction (PS3.5 A.4.2, syntax .4.70)."""
+    """Encode a slice as JPEG Lossless, process 14, first-order prediction.
+
+    Parameters
+    ----------
+    stored : ndarray of int16 or uint16, shape (y, x)
+        16 bits signed, or 12 bits unsigned.
+
+    Returns
+    -------
+    bytes
+        One JPEG stream.
+
+    Raises
+    ------
+    RuntimeError
+        If gdcm could not encode it.
+
+    References
+    ----------
+    DICOM PS3.5 A.4.2, transfer syntax 1.2.840.10008.1.2.4.70.
+    """
     signed = stored.dtype.kind == "i"
     pixel_format = gdcm.PixelFormat(1, 16, 16 if signed else 12, 15 if signed else 11, int(signed))
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))

@@ -1,4 +1,4 @@
-"""A disk without room ends a replica with a reason, and never with half a file under a final name."""
+"""A full disk ends a replica with a reason, and never with half a file under a final name."""
 
 import errno
 import shutil
@@ -23,13 +23,37 @@ ADVICE = (
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes free where a folder lies, or will lie."""
+    """Bytes free where a folder lies, or will lie.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not exist yet.
+
+    Returns
+    -------
+    int
+        Of its file system.
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
 
 
 def check_free_space(out: Path, needed: int) -> None:
-    """Raise ReplicaError when what is still to be written can't fit."""
+    """Refuse to go on when what is still to be written can't fit.
+
+    Parameters
+    ----------
+    out : Path
+        The replica's folder.
+    needed : int
+        Bytes.
+
+    Raises
+    ------
+    ReplicaError
+        If fewer are free.
+    """
     free = free_bytes(out)
     if needed > free:
         raise ReplicaError(
@@ -40,7 +64,23 @@ def check_free_space(out: Path, needed: int) -> None:
 
 @contextmanager
 def full_disk_reported(out: Path) -> Iterator[None]:
-    """Turn the system's errors about a full disk into ReplicaError, which says what to do."""
+    """Turn the system's errors about a full disk into one that says what to do.
+
+    Parameters
+    ----------
+    out : Path
+        The replica's folder.
+
+    Yields
+    ------
+    None
+        While the replica is written.
+
+    Raises
+    ------
+    ReplicaError
+        If the disk or its quota is full, or a file grows too large.
+    """
     try:
         yield
     except OSError as error:
@@ -52,7 +92,20 @@ def full_disk_reported(out: Path) -> Iterator[None]:
 
 
 def bytes_needed(rows: Iterable[pd.Series], settings: ReplicaSettings) -> int:
-    """The least that the images and masks of these studies take on disk."""
+    """The least that the images and masks of some studies take on disk.
+
+    Parameters
+    ----------
+    rows : iterable of pandas.Series
+        Of the cohort.
+    settings : ReplicaSettings
+        For seed and size.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     return sum(_study_bytes(draw_protocol(row, settings)[1], bool(row["masked"])) for row in rows)
 
 

@@ -12,10 +12,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
+from replica.anatomy.shapes import Triple
 from replica.annotators.boxes import draw_boxes
 from replica.annotators.masks import write_fractures, write_mask
 from replica.cohort.studies import make_cohort
@@ -32,11 +34,23 @@ MARKER, RECORDS, WORK, LOCK = "replica.json", ".records", ".work", ".lock"
 
 
 def replicate(settings: ReplicaSettings) -> dict:
-    """Write a synthetic competition to `settings.out`, or finish one begun with the same settings.
+    """Write a synthetic competition, or finish one begun with the same settings.
 
-    Returns counts: studies, written (in this call), slices, positive, boxes, masks. Raises ReplicaError when
-    the folder holds something else, or a replica of other settings, or another process is writing it, or the
-    disk has no room; then what is finished stays, and the next call goes on.
+    Parameters
+    ----------
+    settings : ReplicaSettings
+        What to write, and to which folder.
+
+    Returns
+    -------
+    dict of str to int
+        Counts: studies, written (in this call), slices, positive, boxes, masks.
+
+    Raises
+    ------
+    ReplicaError
+        If the folder holds something else or a replica of other settings, another process is writing it, or
+        the disk is full; then what is finished stays, and the next call goes on.
     """
     out = Path(settings.out)
     with full_disk_reported(out):
@@ -63,7 +77,20 @@ def _replicate(out: Path, settings: ReplicaSettings) -> dict:
 
 
 def claim(out: Path, settings: ReplicaSettings) -> None:
-    """Make the folder ours, or refuse with the reason."""
+    """Mark a folder as a replica with these settings, or refuse with the reason.
+
+    Parameters
+    ----------
+    out : Path
+        The folder; made if need be.
+    settings : ReplicaSettings
+        Of the replica.
+
+    Raises
+    ------
+    ReplicaError
+        If it is a file, or holds something else or a replica of other settings.
+    """
     if out.exists() and not out.is_dir():
         raise ReplicaError(f"{out} is a file; give a new folder with --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -138,21 +165,22 @@ def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -
                     future.result()
                     bar.update()
             finally:
-                pool.shutdown(
-                    wait=True, cancel_futures=True
-                )  # after an error or Ctrl-C, start no further study
+                # after an error or Ctrl-C, start no further study
+                pool.shutdown(wait=True, cancel_futures=True)
     return len(rows)
 
 
 def _follow_parent() -> None:
     """End this worker as soon as its parent is gone, however it went: no orphan may write on."""
     parent = multiprocessing.parent_process()
+    if parent is None:
+        return  # this is no worker
 
-    def watch() -> None:
-        wait([parent.sentinel])
+    def watch(sentinel: int) -> None:
+        wait([sentinel])
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
 def _record(out: Path, row: pd.Series) -> Path:
@@ -160,7 +188,17 @@ def _record(out: Path, row: pd.Series) -> Path:
 
 
 def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
-    """Write one study: images and mask under temporary names, then renamed, its record last."""
+    """Write one study: images and mask under temporary names, then renamed, its record last.
+
+    Parameters
+    ----------
+    out : Path
+        The replica's folder.
+    settings : ReplicaSettings
+        Of the replica.
+    row : pandas.Series
+        Of the cohort.
+    """
     uid, index = row["StudyInstanceUID"], int(row["index"])
     competition, work = out / "competition", out / WORK / str(row["StudyInstanceUID"])
     images = competition / ("train_images" if row["split"] == "train" else "test_images") / uid
@@ -185,13 +223,32 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
         if row["oddity"]:
             record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
         write_json(_record(out, row), record)
-    finally:  # halves would take the room that finished studies need
+    finally:  # halves would take the space that finished studies need
         shutil.rmtree(work, ignore_errors=True)
         temporary.unlink(missing_ok=True)
 
 
 def write_series(folder: Path, study: Study, uid: str, settings: ReplicaSettings, index: int) -> int:
-    """Scan and write every slice, stack after stack; returns how many."""
+    """Scan and write every slice, stack after stack.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the series; it exists.
+    study : Study
+        Painted.
+    uid : str
+        StudyInstanceUID.
+    settings : ReplicaSettings
+        For the seed.
+    index : int
+        The study's number in the cohort.
+
+    Returns
+    -------
+    int
+        How many slices were written.
+    """
     protocol, rng = study.protocol, study_rng(settings, index, Purpose.SCAN)
     header, numbers = slice_header(uid, protocol), protocol.file_numbers()
     for stack in range(protocol.stacks):
@@ -232,7 +289,7 @@ def _mimics(study: Study, uid: str) -> list[dict]:
     ]
 
 
-def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[str, float]:
+def _millimetres(study: Study, centre_mm: Triple) -> dict[str, float]:
     """A place of the grid in the scanner's millimetres."""
     place = study.protocol.patient_mm(centre_mm)
     return {f"{axis}_mm": round(float(mm), 2) for axis, mm in zip("xyz", place, strict=True)}
@@ -240,9 +297,11 @@ def _millimetres(study: Study, centre_mm: tuple[float, float, float]) -> dict[st
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
     """Write the tables from the studies' records, then mark the replica complete."""
-    empty = {"slices": 0, "boxes": [], "wounds": [], "mimics": []}
+    empty: dict[str, Any] = {"slices": 0, "boxes": [], "wounds": [], "mimics": []}
     rows = [row for _, row in cohort.iterrows()]
-    records = [empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows]
+    records: list[dict[str, Any]] = [
+        empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows
+    ]
     write_tables(out, cohort, records)
     counts = {
         "slices": sum(r["slices"] for r in records),

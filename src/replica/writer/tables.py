@@ -17,7 +17,17 @@ MIMIC_COLUMNS = ["StudyInstanceUID", "level", "kind", *PLACE_COLUMNS]
 
 
 def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
-    """Write every table of a replica; `records` hold each study's boxes and truth, in the cohort's order."""
+    """Write every table of a replica.
+
+    Parameters
+    ----------
+    out : Path
+        The replica's folder.
+    cohort : pandas.DataFrame
+        A row a study.
+    records : list of dict
+        Each study's boxes, wounds, mimics and, if it is odd, detail; in the cohort's order.
+    """
     competition = out / "competition"
     train = cohort[cohort["split"] == "train"]
     write_csv(competition / "train.csv", train[["StudyInstanceUID", "patient_overall", *LEVELS]])
@@ -64,17 +74,41 @@ def _long(test: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table so that a reader sees all of it or none."""
+    """Write a table so that a reader sees all of it or none.
+
+    Parameters
+    ----------
+    path : Path
+        A file that ends in .csv.
+    frame : pandas.DataFrame
+        Written without its index.
+    """
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Write JSON so that a reader sees all of it or none."""
+    """Write JSON so that a reader sees all of it or none.
+
+    Parameters
+    ----------
+    path : Path
+        A file that ends in .json.
+    value : dict
+        What JSON can hold.
+    """
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: a temporary one beside it, then a rename."""
+    """Write a file atomically: a temporary one beside it, then a rename.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if need be.
+    text : str
+        Written as UTF-8, line ends as they are.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,0 +1,303 @@
+"""Every script's command line: quick help, exit code 2 without a traceback, and the Makefile's defaults."""
+
+import importlib.util
+import os
+import pty
+import re
+import resource
+import subprocess
+import sys
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import pytest
+from helpers import stages
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from cspine import cli
+from cspine.errors import InputError
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+SCRIPTS = sorted(path.stem for path in SRC.glob("*.py"))
+LIMIT_S = 2.0
+HEAVY = {"torch", "pandas", "pydicom", "numpy", "scipy", "cv2", "matplotlib", "distributed", "dicomsdl"}
+"""What takes longer to import than a mistyped flag may take to be told."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a script ended: its exit code, what it printed, its time, and what it imported."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    """Of a processor: what else the machine does at that moment does not count."""
+    imported: frozenset[str]
+
+
+@cache
+def ended(script: str, *flags: str) -> Ended:
+    """Run a script; up to three times if it takes longer than it may, and the best of these counts."""
+    command = [sys.executable, "-X", "importtime", str(SRC / f"{script}.py"), *flags]
+    environment = {**os.environ, "COLUMNS": "200"}
+    seconds: list[float] = []
+    while len(seconds) < 3 and min(seconds, default=LIMIT_S) >= LIMIT_S:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    told = [line for line in done.stderr.splitlines(keepends=True) if not line.startswith("import time:")]
+    names = re.findall(r"^import time:.*\| +([\w.]+)$", done.stderr, re.MULTILINE)
+    return Ended(done.returncode, done.stdout, "".join(told), min(seconds), frozenset(names))
+
+
+def flags_type(script: str) -> type:
+    """The dataclass whose fields are a script's flags."""
+    spec = importlib.util.spec_from_file_location(f"script_{script}", SRC / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their annotations' names
+    spec.loader.exec_module(module)
+    (kind,) = (hint for name, hint in get_type_hints(module.main).items() if name != "return")
+    return kind
+
+
+def defaults(script: str) -> dict[str, Any]:
+    """Field -> default of a script's flags; MISSING for those that have to be given."""
+    found = {field.name: field.default for field in fields(flags_type(script))}
+    return {name: getattr(value, "default", value) for name, value in found.items()}
+
+
+def test_every_script_is_there():
+    assert len(SCRIPTS) >= 14 and {"prepare", "train", "replicate", "wheels"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_quick_and_lists_every_flag(script):
+    done = ended(script, "--help")
+    assert done.code == 0 and done.err == ""
+    assert done.seconds < LIMIT_S
+    names = [f"--{name.replace('_', '-')}" for name in defaults(script)]
+    listed = set(re.findall(r"--[a-z][a-z-]*", done.out))
+    assert names and listed == {"--help", *names} | {
+        f"--no-{name[2:]}" for name in names if f"--no-{name[2:]}" in listed
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_nothing_heavy_is_imported_before_the_flags_are_parsed(script):
+    imported = ended(script, "--help").imported
+    assert {"tyro", "pydantic", "cspine.cli"} <= imported, "the list of imports was read"
+    assert not imported & HEAVY
+
+
+WRONG = {
+    "columns": {"--workers 0": "workers", "--preset t5": "--preset"},
+    "cv": {"--cache": "--cache", "--nonsense 3": "--nonsense"},
+    "describe": {"--raw": "--raw"},
+    "locate": {"--preset T4": "--preset", "--raw a": "--raw"},
+    "predict": {"": "--study", "--run a": "--study", "--study": "--study"},
+    "prepare": {"--workers many": "--workers", "--preset none": "--preset", "--retry-failed yes": "yes"},
+    "push": {"--owner": "--owner"},
+    "replicate": {
+        "": "--out",
+        "--seed 1": "--out",
+        "--out a --size 2": "size",
+        "--out a --severity 1 0": "severity",
+        "--out a --split odd": "--split",
+        "--out a --train 0 --public 0 --private 0": "at least one study",
+    },
+    "report": {"--studies 0": "studies", "--studies 51": "studies"},
+    "score": {"--minimum-gain-percent much": "--minimum-gain-percent"},
+    "split": {"--folds 1": "folds", "--folds 2.5": "--folds", "--seed -1": "seed"},
+    "submission": {"--out": "--out"},
+    "train": {"--preset demo2": "--preset", "--pretrained maybe": "maybe"},
+    "wheels": {"--requirements": "--requirements", "a b": "a"},
+}
+"""Script -> flags that are missing, lack their value or have a wrong one, and what the message has to name."""
+CASES = [(script, flags, word) for script, cases in WRONG.items() for flags, word in cases.items()]
+
+
+@pytest.mark.parametrize(("script", "flags", "word"), CASES, ids=lambda part: part.replace(" ", "_"))
+def test_wrong_flags_are_told_at_once_and_without_a_traceback(script, flags, word):
+    done = ended(script, *flags.split())
+    assert done.code == 2 and done.out == ""
+    assert word in done.err and "Traceback" not in done.err
+    assert done.seconds < LIMIT_S
+    assert not done.imported & HEAVY
+
+
+def test_every_script_is_given_wrong_flags():
+    assert sorted(WRONG) == SCRIPTS
+
+
+WITH_TORCH = {"locate", "predict", "report", "submission", "train"}
+NEED_FILES = [
+    pytest.param(script, marks=pytest.mark.slow if script in WITH_TORCH else [])
+    for script in SCRIPTS
+    if script not in ("push", "replicate", "wheels")
+]
+
+
+@pytest.mark.parametrize("script", NEED_FILES)
+def test_a_missing_folder_is_told_in_one_line(script, tmp_path):
+    """The competition, the cache or the run is not there: the person's to mend, so no traceback."""
+    given = {"raw", "cache", "run", "study", "submission", "solution"} & set(defaults(script))
+    flags = [part for name in sorted(given) for part in (f"--{name}", str(tmp_path / f"no-{name}"))]
+    command = [sys.executable, str(SRC / f"{script}.py"), *flags]
+    done = subprocess.run(command, cwd=tmp_path, env=stages.environment(), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert f"{tmp_path}/no-" in done.stderr
+
+
+@checked_dataclass(frozen=True)
+class Flags:
+    """Flags of a script made for a test."""
+
+    how: str = "fine"
+    share_kept: Annotated[float, Field(le=1)] = 0.5
+
+
+def refuse(flags: Flags) -> None:
+    """End as asked."""
+    if flags.how == "input":
+        raise InputError("scan.dcm: found 3; expected 4; cut it again")
+    if flags.how == "settings":
+        Flags(share_kept=7)
+    if flags.how == "bug":
+        raise ValueError("ours")
+    print(f"share {flags.share_kept}")
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["made.py", *arguments])
+    cli.run(refuse, Flags)
+
+
+def test_an_input_error_is_one_line_and_exit_code_2(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, "--how", "input")
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", "error: scan.dcm: found 3; expected 4; cut it again\n")
+
+
+def test_a_setting_out_of_its_bounds_is_named_as_a_flag(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, "--how", "settings")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: --share-kept: Input should be less than or equal to 1, got 7\n"
+
+
+def test_our_own_faults_keep_their_traceback_and_success_returns(monkeypatch, capsys):
+    with pytest.raises(ValueError, match="ours"):
+        run(monkeypatch, "--how", "bug")
+    run(monkeypatch, "--share-kept", "0.25")
+    assert capsys.readouterr().out == "share 0.25\n"
+
+
+def test_a_stage_tells_what_it_read_and_wrote_in_one_line(capsys):
+    cli.log_stage("prepare", read=Path("data/raw"), wrote=Path("data/cache"), done="3 (failed 1)", per_h=12)
+    cli.log_stage("cv", read="2 folds", wrote="oof.csv")
+    assert capsys.readouterr().out == (
+        "prepare     read data/raw -> wrote data/cache, done 3 (failed 1), per h 12\n"
+        "cv          read 2 folds -> wrote oof.csv\n"
+    )
+
+
+def test_a_stages_line_is_out_even_if_its_process_dies_next():
+    code = "import os; from cspine import cli; cli.log_stage('cv', read=1, wrote=2); os._exit(9)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=stages.environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (9, "cv          read 1 -> wrote 2\n")
+
+
+PROGRESS = (
+    "from cspine import cli\n"
+    "print(sum(cli.progress(range(50), unit='study', total=50, what='prepare')))\n"
+    "with cli.progress(unit='step', total=2) as bar: bar.update(2)"
+)
+
+
+def test_progress_is_silent_in_a_log():
+    command = [sys.executable, "-c", PROGRESS]
+    done = subprocess.run(command, env=stages.environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1225\n", "")
+
+
+def test_progress_shows_its_rate_on_a_terminal():
+    master, terminal = pty.openpty()
+    try:
+        command = [sys.executable, "-c", PROGRESS]
+        environment = stages.environment(TERM="xterm", COLUMNS="100")
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True)
+        shown = os.read(master, 100_000).decode()
+    finally:
+        os.close(master)
+        os.close(terminal)
+    assert done.stdout == "1225\n"
+    assert "prepare: 100%" in shown and "50/50" in shown and "study/s" in shown
+
+
+MAKEFILE = (SRC.parent / "Makefile").read_text()
+VARIABLES = dict(re.findall(r"^(\w+) *\?= *(.*?) *$", MAKEFILE, re.MULTILINE))
+
+
+def expanded(variable: str) -> str:
+    """A variable's default with the two forms that the Makefile's defaults use."""
+    text = VARIABLES[variable].replace("$(PRESET)", VARIABLES["PRESET"])
+    if "$(notdir $(RUN))" in text:
+        text = text.replace("$(notdir $(RUN))", Path(expanded("RUN")).name)
+    assert "$" not in text, f"{variable}: {text}"
+    return text
+
+
+def without_conditions(recipe: str) -> str:
+    """A recipe without its $(if ...), whose flags are only given sometimes."""
+    while (start := recipe.find("$(if ")) >= 0:
+        depth, end = 0, start
+        while depth or end == start:
+            depth += {"(": 1, ")": -1}.get(recipe[end + 1], 0)
+            end += 1
+        recipe = recipe[:start] + recipe[end + 1 :]
+    return recipe
+
+
+def given_flags() -> dict[tuple[str, str], str]:
+    """(Script, field) -> variable, for every flag that the Makefile gives with a variable's value alone."""
+    lines = MAKEFILE.replace("\\\n", " ").splitlines()
+    recipes = [without_conditions(line) for line in lines if line.startswith("\t")]
+    found = {}
+    for recipe in recipes:
+        for script, flags in re.findall(r"\bsrc/(\w+)\.py(.*)", recipe):
+            for flag, variable in re.findall(r"--([a-z-]+) \$\((\w+)\)", flags):
+                found[script, flag.replace("-", "_")] = variable
+    return found
+
+
+def test_the_makefile_gives_only_flags_that_there_are():
+    given = given_flags()
+    assert {script for script, _ in given} >= {"prepare", "train", "cv", "submission", "replicate", "push"}
+    for script, field in given:
+        assert field in defaults(script), f"{script}.py has no --{field}"
+
+
+def test_defaults_of_flags_are_those_of_the_makefile():
+    compared = set()
+    for (script, field), variable in given_flags().items():
+        default = defaults(script)[field]
+        if variable == field.upper() and default is not MISSING:
+            assert str(default) == expanded(variable), f"{script}.py --{field}: {default}"
+            compared.add(variable)
+    assert compared >= {"RAW", "CACHE", "RUN", "OUT", "PRESET", "FOLDS", "FOLD", "OWNER"}
+
+
+def test_a_flag_of_one_name_has_one_default():
+    """Also where the Makefile does not give it."""
+    for script in SCRIPTS:
+        for field, default in defaults(script).items():
+            if field in ("raw", "cache", "run", "preset", "folds") and default not in (None, MISSING):
+                assert str(default) == expanded(field.upper()), f"{script}.py --{field}: {default}"
