@@ -6,7 +6,15 @@ import pytest
 from helpers.series import SPACING_MM, Slice, slices_of, write_series
 
 from cspine.dicom.reader import read_series
-from cspine.preprocessing.boxes import boxes_by_slice, envelope, fill_between, fractures_of, interpolate
+from cspine.dicom.volume import FileGrid, Volume
+from cspine.preprocessing.boxes import (
+    boxes_by_slice,
+    envelope,
+    fill_between,
+    fractures_of,
+    interpolate,
+    place_boxes,
+)
 from cspine.preprocessing.resampling import resample
 
 X, Y, WIDTH, HEIGHT, Z = 3, 5, 4, 2, 6
@@ -156,7 +164,6 @@ def test_gaps_are_filled_within_a_fracture_only():
         box(4, 6, 6, 6, 16, 16),
         box(4, 11, 6, 6, 16, 16),
     ]
-    assert fill_between(boxes, 3, slices=[5, 8, 40])[:, 1].tolist() == [4, 2, 3, 5, 6, 11]
     assert fill_between(boxes, 1)[:, 1].tolist() == [4, 6, 2, 3, 11]  # fractures in the order of the rows
     np.testing.assert_array_equal(fill_between(filled, 3), filled)  # what is full stays as it is
     assert fill_between([], 3).shape == (0, 6)
@@ -173,8 +180,27 @@ def test_slices_put_in_for_missing_files_get_boxes(tmp_path):
     )
     bottom, right = found["y"] + found["height"], found["x"] + found["width"]
     boxes = np.column_stack([np.full(len(found), 5), found["z"], found["y"], found["x"], bottom, right])
-    filled = fill_between(boxes, 2, slices=np.flatnonzero(volume.file_numbers < 0))
+    filled = fill_between(boxes, 2)
     assert filled.tolist() == [box(5, z, 5, 3 + z, 7 + z, 7 + z) for z in range(2, 8)]
+
+
+def test_gaps_up_to_the_bound_are_filled_where_boxes_are_placed():
+    """Slices 2 mm apart: a gap of 10 mm is bridged, one of 12 mm parts two fractures."""
+    affine = np.diag([-2.0, 1.0, 1.0, 1.0])
+    volume = Volume(np.zeros((20, 30, 30), np.int16), affine, np.arange(1, 21), "1.2.3", files=grid_of(20))
+    labels = np.full((20, 30, 30), 3, np.uint8)
+    drawn = [[5.0, 6.0, 10.0, 8.0, number] for number in (3, 8, 14)]
+    placed, notes = place_boxes(drawn, volume, labels, affine, np.arange(7) == 2)
+    assert placed[:, 1].tolist() == [2, 3, 4, 5, 6, 7, 13]
+    assert (placed[:, 0] == 3).all() and (placed[:, 2:] == [6, 5, 14, 15]).all()
+    assert notes == ["4 boxes interpolated between annotated slices"]
+    placed, notes = place_boxes(drawn[:1], volume, labels, affine, np.arange(7) == 2)
+    assert placed[:, 1].tolist() == [2] and notes == []
+
+
+def grid_of(slices: int) -> FileGrid:
+    """Files numbered from 1, head to feet, not turned."""
+    return FileGrid(False, False, False, {n + 1: n for n in range(slices)}, -2.0 * np.arange(slices))
 
 
 def test_rows_that_are_no_boxes_are_refused():

