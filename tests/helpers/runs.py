@@ -84,9 +84,8 @@ def write_run(run: Path, make_locator=by_height, preset=TINY, folds=None) -> Pat
             CLASSIFIER: Classifier(preset.classifier, preset.stacks.channels),
         }
         with torch.no_grad():
-            models[CLASSIFIER].slice_alone.weight.mul_(
-                30
-            )  # so that studies differ by more than the last digit
+            # so that studies differ by more than the last digit
+            models[CLASSIFIER].slice_alone.weight.mul_(30)
         for kind, model in models.items():
             path = RunLayout(run).model(kind, fold)
             save_weights(path, model.state_dict(), describe_fold(kind, fold, preset, folds))

@@ -90,9 +90,8 @@ def killed_until_done(folder: Path, seed: int) -> dict[str, object]:
             torch.set_num_threads(1)
             train_network(make_training(folder, pause_s=0.02), SETTINGS, 5, ALONE)
             os._exit(0)
-        time.sleep(
-            moments.uniform(0.1, 0.5) + 0.05 * kills
-        )  # longer and longer: even a slow machine gets through
+        # longer and longer: even a slow machine gets through
+        time.sleep(moments.uniform(0.1, 0.5) + 0.05 * kills)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):

@@ -59,5 +59,6 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
         },
     )
     picture = target.with_suffix(".png")
-    storage.write_bytes(picture, png(study_picture(found.column, values, title=name)))
+    title = f"{name}, window {ensemble.preset.column.window_name}"
+    storage.write_bytes(picture, png(study_picture(found.column, values, title=title)))
     cli.log_stage("predict", read=study, wrote=f"{target} and {picture}", seconds=round(found.seconds, 2))

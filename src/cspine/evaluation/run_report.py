@@ -117,18 +117,20 @@ def _studies(sources: ReportSources, found: Found) -> list[Section]:
             numbers[int(position)]
             for position in np.linspace(0, len(numbers) - 1, min(sources.studies, len(numbers)))
         ]
-        pictures = tuple(_picture(store, found, number, losses[number]) for number in chosen)
+        pictures = tuple(_picture(store, found, number, losses[number], sources.preset) for number in chosen)
         sections.append(Section(title, f"{words}; levels outlined as the locator saw them, × marks a true fracture, "
                                 "the red rectangle an annotated box.", pictures=pictures))  # fmt: skip
     return sections
 
 
-def _picture(store: StudyStore, found: Found, number: int, loss: float) -> tuple[str, Figure]:
+def _picture(store: StudyStore, found: Found, number: int, loss: float, preset: Preset) -> tuple[str, Figure]:
+    """Caption and picture of one study."""
     uid = found.uids[number]
     column = Column.load(*store.read(uid))
     broken = [level for level, there in zip(LEVELS, found.truth[number], strict=False) if there] or ["none"]
-    figure = figures.study_picture(column, found.values[number], found.truth[number], title="")
-    return f"…{uid[-6:]}: fractured {', '.join(broken)}; weighted loss {loss:.3f}", figure
+    title = f"Study …{uid[-6:]}, window {preset.column.window_name}, fractured: {', '.join(broken)}"
+    figure = figures.study_picture(column, found.values[number], found.truth[number], title)
+    return f"{title}; weighted loss {loss:.3f}", figure
 
 
 def _learning(run: Path) -> Section:

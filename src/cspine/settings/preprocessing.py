@@ -19,6 +19,11 @@ class ColumnSettings:
     window_level_hu: float = 400.0
     window_width_hu: Annotated[float, Field(gt=0)] = 2000.0
 
+    @property
+    def window_name(self) -> str:
+        """The window as radiologists write it, for pictures: L400 W2000."""
+        return f"L{self.window_level_hu:g} W{self.window_width_hu:g}"
+
 
 @dataclass(frozen=True, config=STRICT)
 class StackSettings:
