@@ -53,7 +53,7 @@ from replica.study import Purpose, Study, make_study, study_rng  # noqa: E402
 PIPELINE_PX, PIPELINE_BYTES = (1600, 624), 600_000
 PANELS = {  # title: what it shows, left edge and width in pixels
     "series": ("a sagittal slice", 12, 322),
-    "label map": ("C1 to C7 and their box", 380, 322),
+    "label map": ("C1 to C7 at {:.0f} mm, their box", 380, 322),
     "column": ("the box, cut out", 748, 270),
     "stacks": ("deciding slices", 1064, 238),
     "eight values": ("probability of a fracture", 1348, 240),
@@ -340,6 +340,7 @@ def draw_pipeline(shown: ShownStudy) -> Figure:
     panels = {}
     for title, (words, left, width) in PANELS.items():
         _write(figure, left + width / 2, 32, title, TITLE_PX, ha="center", weight="bold")
+        words = words.format(shown.labels_mm[0])  # the label map is coarser than the scan it lies on
         _write(figure, left + width / 2, 68, words, TEXT_PX, ha="center", color=GREY)
         panels[title] = (left, TOP_PX, width, PANEL_PX)
     edges = list(PANELS.values())

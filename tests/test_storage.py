@@ -4,11 +4,12 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -214,15 +215,22 @@ def start(stack: ExitStack, code: str, folder: Path) -> subprocess.Popen:
     return process
 
 
+def line_of(stream, seconds: float = 30.0) -> str:
+    """The next line that a process prints; it has to come in time."""
+    ready, _, _ = select.select([stream], [], [], seconds)
+    assert ready, "nothing was printed"
+    return stream.readline()
+
+
 def test_a_second_process_waits_and_the_lock_dies_with_its_holder(tmp_path):
     """Also while a child of the holder, started within the lock, lives on."""
     folder = tmp_path / "cache"
     with ExitStack() as stack:
         holder = start(stack, HOLD, folder)
-        child = int(holder.stdout.readline())
+        child = int(line_of(holder.stdout))
         stack.callback(os.kill, child, signal.SIGKILL)
         second = start(stack, TAKE, folder)
-        told = second.stderr.readline()
+        told = line_of(second.stderr)
         assert told == f"second: another process is at work in {folder}; waiting for it\n"
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(0.5)
@@ -233,11 +241,15 @@ def test_a_second_process_waits_and_the_lock_dies_with_its_holder(tmp_path):
 
 
 def test_a_free_folder_is_taken_without_a_word(tmp_path):
+    """New, left in order, or left by an error."""
     folder = tmp_path / "deep" / "cache"
-    with storage.locked(folder, "first"):
-        assert folder.is_dir()
-    with pytest.raises(ZeroDivisionError), storage.locked(folder, "first"):
-        raise ZeroDivisionError
+    for error in (None, ZeroDivisionError):
+        with ExitStack() as stack:
+            second = start(stack, TAKE, folder)
+            assert second.communicate(timeout=30) == ("got it\n", "")
+        with suppress(ZeroDivisionError), storage.locked(folder, "first"):
+            if error:
+                raise error
     with ExitStack() as stack:
         second = start(stack, TAKE, folder)
         assert second.communicate(timeout=30) == ("got it\n", "")
@@ -248,12 +260,12 @@ def test_companions_of_the_holder_neither_wait_nor_write(tmp_path):
         assert not (tmp_path / "nothing").exists()
     with ExitStack() as stack:
         holder = start(stack, HOLD, tmp_path)
-        stack.callback(os.kill, int(holder.stdout.readline()), signal.SIGKILL)
+        stack.callback(os.kill, int(line_of(holder.stdout)), signal.SIGKILL)
         started = time.monotonic()
         with storage.locked(tmp_path, "companion", take=False):
             assert time.monotonic() - started < 5
         second = start(stack, TAKE, tmp_path)
-        assert "waiting" in second.stderr.readline(), "a companion that leaves takes no lock with it"
+        assert "waiting" in line_of(second.stderr), "a companion that leaves takes no lock with it"
 
 
 def test_a_lock_on_a_full_disk_says_so(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def even(heights_mm, values=None):
 FIT = {
     "even": [4, 2, 0, -2, -4],
     "rounded to a tenth": [0.0, -0.6, -1.2, -1.9, -2.5, -3.1, -3.8],
-    "a hundredth of a thick step": [20, 10.09, 0, -10],
+    "a hundredth of a thick step": [40, 20.19, 0, -20],
     "rounding of 40% of a thin step": [0, -0.139, -0.2, -0.3],
     "two slices": [7.0, 3.5],
 }

@@ -90,7 +90,7 @@ def test_positions_that_may_be_right_are_believed(kind):
     assert strays(RIGHT[kind]) == {}
 
 
-def test_eight_slices_are_judged_and_a_tenth_may_be_strays():
+def test_a_tenth_of_the_slices_may_be_strays_and_no_more():
     assert MAX_STRAYS == 0.1
     for wrong in (4, 5):
         headers = stack(EVEN_MM)

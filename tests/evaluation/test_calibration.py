@@ -39,9 +39,8 @@ def test_a_bent_scale_is_straightened():
     found = Calibration.fit(bent, truth, CONSTANTS)
     assert found.level_slope == pytest.approx(0.4, abs=0.1)
     assert found.biases[:7] == pytest.approx([1] * 7, abs=0.25)
-    assert [found.overall_slope, found.biases[7]] == pytest.approx(
-        [2, -0.8], abs=0.3
-    )  # the ridge pulls a little
+    # the ridge pulls a little
+    assert [found.overall_slope, found.biases[7]] == pytest.approx([2, -0.8], abs=0.3)
     before = global_loss(truth, np.clip(sigmoid(bent), SUBMIT_CLIP, 1 - SUBMIT_CLIP))
     after, best = global_loss(truth, found.apply(bent)), global_loss(truth, sigmoid(logits))
     assert after < before - 0.02 and after == pytest.approx(best, abs=0.003)

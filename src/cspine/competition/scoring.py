@@ -26,7 +26,8 @@ def title_of(form: str) -> str:
     """
     text = inspect.getdoc(FORMS[form])
     assert text is not None, f"{form}: its docstring is the title"
-    return f"{form} form: {text.splitlines()[0].rstrip('.')}"
+    sentence = text.splitlines()[0].rstrip(".")
+    return f"{form} form: {sentence[0].lower()}{sentence[1:]}"
 
 
 def training_constants(train: pd.DataFrame) -> np.ndarray:
