@@ -210,8 +210,8 @@ def test_a_stage_tells_what_it_read_and_wrote_in_one_line(capsys):
 
 def test_a_stages_line_is_out_even_if_its_process_dies_next():
     code = "import os; from cspine import cli; cli.log_stage('cv', read=1, wrote=2); os._exit(9)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=stages.environment(), capture_output=True, text=True)
+    environment = stages.environment(PYTHONUNBUFFERED="")  # this process may have been told not to buffer
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (9, "cv          read 1 -> wrote 2\n")
 
 

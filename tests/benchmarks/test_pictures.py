@@ -3,11 +3,14 @@
 import io
 
 import numpy as np
-import pictures
 import pytest
 from helpers import hand_made
 from matplotlib.figure import Figure
 from PIL import Image
+from pipeline_picture import PANELS, PIPELINE_PX, draw_pipeline
+from pipeline_study import ShownStudy, choose_study, deciding_slices, show
+from pixel_figures import write_picture
+from replica_picture import REPLICA_PX, VIEW_PX, ShownPatient, draw_replica
 
 from cspine.errors import InputError
 from cspine.preprocessing.column import Column, cut_column
@@ -26,7 +29,7 @@ def case(values: dict[int, float], broken: tuple[int, ...]) -> tuple[np.ndarray,
 
 def chosen(**cases: tuple[np.ndarray, np.ndarray]) -> tuple[str, int]:
     probability, truth = (np.stack(rows) for rows in zip(*cases.values(), strict=True))
-    return pictures.choose_study(list(cases), probability, truth)
+    return choose_study(list(cases), probability, truth)
 
 
 def test_the_study_with_one_broken_level_and_the_widest_margin_is_chosen():
@@ -59,17 +62,17 @@ def test_the_slice_with_the_highest_logit_is_shown():
     images = np.arange(7 * 4 * 3, dtype=np.uint8).reshape(7, 4, 1, 1, 3)
     logits = np.zeros((7, 4))
     logits[:, 1], logits[5, 3] = 1.0, 2.0
-    found = pictures.deciding_slices(images, logits)
+    found = deciding_slices(images, logits)
     expected = [(12 * level + 3 * (3 if level == 5 else 1)) + 1 for level in range(7)]
     assert found.reshape(7).tolist() == expected
 
 
-def shown(cut_top_mm: float = 0.0) -> tuple[pictures.ShownStudy, Column]:
+def shown(cut_top_mm: float = 0.0) -> tuple[ShownStudy, Column]:
     volume, labels, affine = hand_made.neck(cut_top_mm=cut_top_mm)
     column = cut_column(volume, labels, affine, ColumnSettings(spacing_mm=(1.0, 1.0, 1.0)))
     slices = np.full((7, 32, 32), 128, np.uint8)
     probability = np.linspace(0.02, 0.97, 8)
-    return pictures.show(volume, labels, affine, column, slices, probability, broken=4), column
+    return show(volume, labels, affine, column, slices, probability, broken=4), column
 
 
 def test_the_same_plane_is_cut_out_of_scan_label_map_and_column():
@@ -99,11 +102,11 @@ def as_image(figure: Figure) -> Image.Image:
 @pytest.mark.parametrize("cut_top_mm", [0.0, 40.0])
 def test_the_pipelines_picture_has_the_promised_size_and_five_titles(cut_top_mm):
     """40 mm: C1 is missing from the scan."""
-    figure = pictures.draw_pipeline(shown(cut_top_mm)[0])
-    assert as_image(figure).size == pictures.PIPELINE_PX
-    assert pictures.PIPELINE_PX[0] <= 1600 and pictures.PIPELINE_PX[1] <= 700
+    figure = draw_pipeline(shown(cut_top_mm)[0])
+    assert as_image(figure).size == PIPELINE_PX
+    assert PIPELINE_PX[0] <= 1600 and PIPELINE_PX[1] <= 700
     words = [text.get_text() for text in figure.texts]
-    assert [word for word in words if word in pictures.PANELS] == list(pictures.PANELS)
+    assert [word for word in words if word in PANELS] == list(PANELS)
     assert [word for word in words if "the level that is broken (C5)" in word]
     bars = [text.get_text() for text in figure.axes[-1].texts]
     assert bars[::2] == ["C1", "C2", "C3", "C4", "C5 ×", "C6", "C7", "overall"]
@@ -111,19 +114,19 @@ def test_the_pipelines_picture_has_the_promised_size_and_five_titles(cut_top_mm)
 
 
 def test_no_words_of_the_pipelines_picture_leave_it():
-    figure = pictures.draw_pipeline(shown()[0])
+    figure = draw_pipeline(shown()[0])
     figure.canvas.draw()
     texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
     boxes = [text.get_window_extent() for text in texts if text.get_text()]
-    assert min(box.x0 for box in boxes) >= 0 and max(box.x1 for box in boxes) <= pictures.PIPELINE_PX[0]
-    assert min(box.y0 for box in boxes) >= 0 and max(box.y1 for box in boxes) <= pictures.PIPELINE_PX[1]
+    assert min(box.x0 for box in boxes) >= 0 and max(box.x1 for box in boxes) <= PIPELINE_PX[0]
+    assert min(box.y0 for box in boxes) >= 0 and max(box.y1 for box in boxes) <= PIPELINE_PX[1]
 
 
 def test_the_replicas_picture_names_planes_windows_and_patients():
-    tiles = [np.full(pictures.VIEW_PX, grey, np.uint8) for grey in range(0, 240, 40)]
-    patients = [pictures.ShownPatient(f"no. {n}", "no fracture", "through C5", tiles) for n in range(4)]
-    figure = pictures.draw_replica(patients)
-    assert as_image(figure).size == pictures.REPLICA_PX
+    tiles = [np.full(VIEW_PX, grey, np.uint8) for grey in range(0, 240, 40)]
+    patients = [ShownPatient(f"no. {n}", "no fracture", "through C5", tiles) for n in range(4)]
+    figure = draw_replica(patients)
+    assert as_image(figure).size == REPLICA_PX
     words = [text.get_text() for text in figure.texts]
     assert words[:3] == ["sagittal", "axial", "coronal"]
     assert words[3:9] == ["bone, L400 W2000", "soft tissue, L50 W400"] * 3
@@ -133,5 +136,5 @@ def test_the_replicas_picture_names_planes_windows_and_patients():
 def test_a_picture_that_is_too_large_is_not_written(tmp_path):
     path = tmp_path / "large.png"
     with pytest.raises(InputError, match="expected at most 10"):
-        pictures.write_picture(path, pictures.draw_pipeline(shown()[0]), 10)
+        write_picture(path, draw_pipeline(shown()[0]), 10)
     assert not path.exists()
