@@ -128,7 +128,9 @@ def _picture(store: StudyStore, found: Found, number: int, loss: float, preset: 
     uid = found.uids[number]
     column = Column.load(*store.read(uid))
     broken = [level for level, there in zip(LEVELS, found.truth[number], strict=False) if there] or ["none"]
-    title = f"Study {uid.rpartition('.')[2]}, window {preset.column.window_name}, fractured: {', '.join(broken)}"
+    title = (
+        f"Study {uid.rpartition('.')[2]}, window {preset.column.window_name}, fractured: {', '.join(broken)}"
+    )
     figure = figures.study_picture(column, found.values[number], found.truth[number], title)
     return f"{title}; weighted loss {loss:.3f}", figure
 
