@@ -3,9 +3,9 @@
 The parser is kept beside pydicom for its speed: with every header parsed by pydicom, the whole stage `prepare` reads
 2,953 slices of explicit LE a second instead of 6,204, and 568 of JPEG Lossless instead of 646 (`make bench-scans`,
 row (d); two cores, benchmarks/results/scans.md). Nearly every slice is a short list of elements in little endian;
-walking over that takes a tenth of the time that pydicom needs. Whatever is not quite that (sequences of undefined length, elements out of order, an
-unknown value representation, big endian, a length beyond the end) goes to pydicom, and the tests hold both
-ways to the same values.
+walking over that takes a tenth of the time that pydicom needs. Whatever is not quite that (sequences of undefined
+length, elements out of order, an unknown value representation, big endian, a length beyond the end) goes to
+pydicom, and the tests hold both ways to the same values.
 """
 
 import io
