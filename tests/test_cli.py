@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import resource
+import select
 import subprocess
 import sys
 from dataclasses import MISSING, dataclass, fields
@@ -234,6 +235,7 @@ def test_progress_shows_its_rate_on_a_terminal():
         command = [sys.executable, "-c", PROGRESS]
         environment = stages.environment(TERM="xterm", COLUMNS="100")
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True)
+        assert select.select([master], [], [], 5)[0], "nothing was shown"
         shown = os.read(master, 100_000).decode()
     finally:
         os.close(master)

@@ -151,9 +151,9 @@ def test_a_worker_ends_with_its_killed_parent_and_not_before():
         assert stages.wait_until_gone([child], 10) == []
     finally:
         parent.kill()
-        parent.communicate()
         if child and stages.alive(child):
             os.kill(child, signal.SIGKILL)
+        parent.communicate()  # ends once neither of them holds the pipe
 
 
 def test_a_worker_whose_parent_was_gone_before_it_looked_ends_too():
