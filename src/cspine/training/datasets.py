@@ -1,5 +1,6 @@
 """Training samples from the cache. A sample is drawn from (seed, epoch, repeat, study) and nothing else."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -57,14 +58,16 @@ class EpochSampler(Sampler[Key]):
             yield self.epoch, int(sample) // self.studies, int(sample) % self.studies
 
 
-class KeyedDataset(Dataset[dict[str, Tensor]]):
+class KeyedDataset(Dataset[dict[str, Tensor]], ABC):
     """Samples that are asked for by `Key`, of a known number of studies or vertebrae."""
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Number of studies or vertebrae."""
 
+    @abstractmethod
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """Tensors of one sample."""
 
 
 class ColumnDataset(KeyedDataset):
