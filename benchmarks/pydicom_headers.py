@@ -7,10 +7,11 @@ from cspine.competition.checks import UID_COLUMN
 from cspine.competition.tables import read_train
 from cspine.dicom import header
 from cspine.dicom.data_elements import BARE_START, DataElements, NotDicom, by_pydicom
+from cspine.dicom.reader import WITHOUT_FAST_DECODER
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.store import StudyStore
-from cspine.preprocessing.prepare import WITHOUT_FAST_DECODER, prepare_study
+from cspine.preprocessing.prepare import prepare_study
 from cspine.settings.execution import ExecutionSettings
 
 

@@ -66,8 +66,8 @@ def test_a_frame_in_several_fragments_is_joined(tmp_path, syntax, table):
     parts = [table, frame[:third], frame[third : 2 * third], frame[2 * third :]]
     items = b"".join(ITEM + struct.pack("<I", len(part)) + part for part in parts)
     split = content[: header.data_start] + items + END
-    for careful in (False, True):
-        stored, _ = decode(split, header, use_dicomsdl=not careful)
+    for use_dicomsdl in (True, False):
+        stored, _ = decode(split, header, use_dicomsdl=use_dicomsdl)
         np.testing.assert_array_equal(stored, expected)
 
 

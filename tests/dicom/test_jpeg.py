@@ -27,9 +27,9 @@ def test_a_frame_whose_tail_is_zero_is_refused(tmp_path, syntax):
     half = len(frame) // 2
     path.write_bytes(content.replace(frame, frame[:half] + bytes(len(frame) - half)))
     header, content = read_header(path)
-    for careful in (False, True):
+    for use_dicomsdl in (True, False):
         with pytest.raises(Unreadable, match="no end marker"):
-            decode(content, header, careful)
+            decode(content, header, use_dicomsdl)
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)

@@ -263,8 +263,8 @@ def test_the_learning_rate_rises_and_falls(tmp_path, monkeypatch):
     rates = []
     step = Trainer._step
 
-    def watch(self, batch, moves):
-        value = step(self, batch, moves)
+    def watch(self, batch, is_update):
+        value = step(self, batch, is_update)
         rates.append(self.optimizer.param_groups[0]["lr"])
         return value
 

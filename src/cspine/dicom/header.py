@@ -21,7 +21,7 @@ NO_IMAGES = {"SR", "RTSTRUCT", "RTPLAN", "RTRECORD", "REG", "PR", "KO", "DOC", "
 ONE_SLICE_A_FILE = (
     "expected one slice a file; split it, for example with emf2sf of dcm4che, and read the result"
 )
-WHOLE = {
+INTEGER_FIELDS = {
     "rows": "Rows",
     "columns": "Columns",
     "samples": "SamplesPerPixel",
@@ -35,7 +35,7 @@ WHOLE = {
 SHARED = tuple(
     TAG_OF[name]
     for name in (
-        *WHOLE.values(),
+        *INTEGER_FIELDS.values(),
         "ImageType",
         "ImageOrientationPatient",
         "PixelSpacing",
@@ -230,7 +230,7 @@ def _shared_fields(shared: tuple[bytes | None, ...], order: Literal["little", "b
     values = {tag: value for tag, value in zip(SHARED, shared, strict=True) if value is not None}
     cosines = _floats(values, "ImageOrientationPatient", 6)
     spacing = _floats(values, "PixelSpacing", 2)
-    whole = {field: _whole(values, name, order) for field, name in WHOLE.items()}
+    whole = {field: _whole(values, name, order) for field, name in INTEGER_FIELDS.items()}
     rows, columns = whole["rows"], whole["columns"]
     if not rows or not columns or max(rows, columns) > MAX_SIDE or min(spacing) <= 0:
         found = f"Rows {rows}, Columns {columns}, PixelSpacing {spacing}"

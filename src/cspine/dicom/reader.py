@@ -27,6 +27,8 @@ KEPT_BYTES = 24 << 20
 quarter of the time of a compressed one; once a block of this size was freed, it keeps as much (mallopt(3),
 M_MMAP_THRESHOLD)."""
 READ_AGAIN = "fast decoder ended its process; read again by pydicom"
+WITHOUT_FAST_DECODER = "without the fast decoder"
+"""How a second attempt differs, for messages."""
 
 
 @dataclass

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cspine.dicom.reader import WITHOUT_FAST_DECODER
 from cspine.errors import InputError
 from cspine.execution.engine import run_tasks
 from cspine.execution.worker import Job
 from cspine.inference.decoded import decode_study, load_small, load_volume
 from cspine.inference.ensemble import Ensemble
 from cspine.preprocessing.column import Column, cut_column
-from cspine.preprocessing.prepare import WITHOUT_FAST_DECODER
 
 
 @dataclass(frozen=True)

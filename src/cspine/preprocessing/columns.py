@@ -10,14 +10,13 @@ import pandas as pd
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import LEVELS
 from cspine.competition.tables import BOX_FIELDS
-from cspine.dicom.reader import read_study
+from cspine.dicom.reader import WITHOUT_FAST_DECODER, read_study
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.errors import InputError
 from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.boxes import place_boxes
 from cspine.preprocessing.column import cut_column
-from cspine.preprocessing.prepare import WITHOUT_FAST_DECODER
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.preprocessing import ColumnSettings
 

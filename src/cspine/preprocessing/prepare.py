@@ -5,7 +5,7 @@ from typing import Any
 
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.tables import read_train
-from cspine.dicom.reader import read_study
+from cspine.dicom.reader import WITHOUT_FAST_DECODER, read_study
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.errors import InputError
 from cspine.execution.batch import Batch, StudyWork, run_batch
@@ -13,8 +13,6 @@ from cspine.execution.store import StudyStore
 from cspine.preprocessing.masks import read_mask
 from cspine.preprocessing.resampling import resample
 from cspine.settings.execution import ExecutionSettings
-
-WITHOUT_FAST_DECODER = "without the fast decoder"
 
 
 def prepare(
