@@ -11,6 +11,7 @@ OUT    ?= data/submissions/$(notdir $(RUN))
 SUBMISSION ?=
 SOLUTION   ?=
 STUDY  ?=
+RUNS   ?=
 OWNER  ?= OWNER
 
 PYTHON ?= python3
@@ -63,11 +64,14 @@ train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD=: train the classifier on all 
 cv: $(READY)  ## RAW= CACHE= RUN=: merge the folds, calibrate, score out of fold
 	$(PY) src/cv.py --raw $(RAW) --cache $(CACHE) --run $(RUN)
 
+blend: $(READY)  ## RAW= RUNS= OUT=: weigh several runs, write a folder that is asked and pushed like a run
+	$(PY) src/blend.py --raw $(RAW) --runs $(RUNS) --out $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)
+
 submission: $(READY)  ## RAW= RUN= OUT=: run the Kaggle kernel's script here, check its submission.csv
 	$(PY) src/submission.py --raw $(RAW) --run $(RUN) --out $(OUT)
 
-score: $(READY)  ## RAW= [RUN=] SUBMISSION= SOLUTION=: score a submission, and a run out of fold
-	$(PY) src/score.py --raw $(RAW) $(if $(wildcard $(RUN)/oof.csv),--run $(RUN)) \
+score: $(READY)  ## RAW= [RUN=|RUNS=] SUBMISSION= SOLUTION=: score a submission, and runs out of fold
+	$(PY) src/score.py --raw $(RAW) $(if $(or $(RUNS),$(wildcard $(RUN)/oof.csv)),--runs $(or $(RUNS),$(RUN))) \
 	  $(if $(SUBMISSION),--submission $(SUBMISSION)) $(if $(SOLUTION),--solution $(SOLUTION)) $(EXTRA)
 
 report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores and pictures
@@ -101,11 +105,17 @@ demo: $(READY)  ## the pipeline on a small synthetic competition, without a GPU
 	  EXTRA="--train 288 --public 24 --private 72 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
 	$(MAKE) --no-print-directory describe split prepare locate columns train cv submission $(DEMO)
 	$(MAKE) --no-print-directory score $(DEMO) SUBMISSION=data/submissions/demo/submission.csv \
-	  SOLUTION=data/raw/demo/solution.csv EXTRA="--minimum-gain-percent 10"
+	  SOLUTION=data/raw/demo/solution.csv EXTRA="--require-lower-bound-percent 5"
 	$(MAKE) --no-print-directory report $(DEMO)
 
 bench-scans: $(READY)  ## measure prepare against the published loop and the raw decoder
 	$(PY) benchmarks/bench_scans.py $(EXTRA)
+
+bench-intervals: $(READY)  ## measure how often the intervals hold the true score, and what they cost
+	$(PY) benchmarks/bench_intervals.py $(EXTRA)
+
+bench-calibration: $(READY)  ## measure what calibration and the correction for averaging cost and save
+	$(PY) benchmarks/bench_calibration.py $(EXTRA)
 
 bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
 	$(PY) benchmarks/bench_replica.py $(EXTRA)
@@ -128,4 +138,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv submission score report predict notebooks wheels push demo bench-scans bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv blend submission score report predict notebooks wheels push demo bench-scans bench-intervals bench-calibration bench-replica pictures test test-pipeline lint format

@@ -116,7 +116,7 @@ def _ask(volume: Volume, run: Path, broken: int) -> ShownStudy:
     labels = ensemble.segment(small.hu)
     column = cut_column(volume, labels, small.affine, ensemble.preset.column)
     images, masks = study_stacks(column, ensemble.preset.stacks)
-    values = Calibration.load(run).apply(ensemble.predict(column))
+    values = Calibration.load(run).apply(ensemble.predict(column).mean(axis=0))
     slices = deciding_slices(images, _slice_logits(ensemble, images, masks))
     return show(volume, labels, small.affine, column, slices, probability_of(values), broken)
 

@@ -9,12 +9,12 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from cspine.competition import scoring
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import LEVELS, OVERALL
 from cspine.competition.splits import make_folds
 from cspine.competition.tables import read_boxes, read_train
 from cspine.evaluation.cross_validation import OutOfFold, merge_folds, read_logits
+from cspine.evaluation.score_table import score_table
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.columns import ColumnsStage, cut_columns
 from cspine.preprocessing.prepare import prepare
@@ -79,7 +79,7 @@ def learn(raw: Path, wanted: Wanted) -> OutOfFold:
         stage = ClassifierStage(run, columns, labels_of(train, columns, split), split, preset, context)
         for fold in range(FOLDS):
             train_fold(stage, fold)
-    return merge_folds(train, folds, read_logits(run, folds))
+    return merge_folds(train, read_logits(run, folds))
 
 
 def write_true_labels(volumes: StudyStore, labels: StudyStore) -> None:
@@ -101,8 +101,8 @@ def read_severity(path: Path) -> pd.Series:
 def score_lines(judged: OutOfFold) -> list[str]:
     """The metric against constants, and how well broken and whole are told apart."""
     truth = judged.truth
-    constants = np.array(judged.calibration.constants)
-    table = scoring.score_table({"out of fold": (truth, judged.values)}, constants)
+    constants = np.array(judged.ladder.calibration.constants)
+    table = score_table({"out of fold": (truth, judged.values)}, constants)
     lines = ["| score out of fold | model | constants | gain |", "|---|---|---|---|"]
     lines += [
         f"| {row['score']} | {row['model']:.4f} | {row['constants']:.4f} | {row['gain_percent']:.1f} % |"

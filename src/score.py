@@ -1,4 +1,4 @@
-"""Score a submission against its solution, and a run's out-of-fold predictions against train.csv."""
+"""Score a submission against its solution, and runs out of fold against train.csv, with intervals."""
 
 from pathlib import Path
 
@@ -16,13 +16,15 @@ class Flags(RawFlag):
     submission: Path | None = None
     """A submission.csv; needs --solution."""
     solution: Path | None = None
-    """The solution.csv of the replica (row_id,fractured,weight,Usage)."""
-    run: Path | None = None
-    """A run's folder, whose oof.csv is scored out of fold."""
-    out: Path | None = None
-    """The scores as JSON; default: scores.json in the run's folder, or beside the submission."""
-    minimum_gain_percent: float | None = None
-    """Fail unless the last set (private, where there is one) beats the constants by this much."""
+    """The truth: the replica's solution.csv (row_id,fractured,weight,Usage), or MLE-bench's (row_id,fractured)."""
+    runs: tuple[Path, ...] = ()
+    """Runs' folders, whose oof.csv is scored out of fold; the others are compared to the first."""
+    partial: bool = False
+    """Score an oof.csv that lacks studies, and say how many there are."""
+    json: Path | None = None
+    """The scores as JSON; default: scores.json in the first run's folder, or beside the submission."""
+    require_lower_bound_percent: float | None = None
+    """Fail unless the lower bound of the gain, over all test sets together, exceeds this."""
 
 
 def main(flags: Flags) -> None:
@@ -33,10 +35,10 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.competition.score import Scored, score
+    from cspine.evaluation.score import Scored, score
 
-    scored = Scored(flags.raw, flags.run, flags.submission, flags.solution)
-    score(scored, flags.out, flags.minimum_gain_percent)
+    scored = Scored(flags.raw, flags.runs, flags.submission, flags.solution, flags.partial)
+    score(scored, flags.json, flags.require_lower_bound_percent)
 
 
 if __name__ == "__main__":

@@ -139,3 +139,21 @@ def test_published_sets_agree_with_the_totals_of_the_sites_table():
 def test_arrays_that_are_not_truth_and_probabilities_are_refused(truth, prediction, message):
     with pytest.raises(ValueError, match=message):
         metric.global_loss(truth, prediction)
+
+
+def test_the_row_form_is_mle_benchs_grader():
+    """Re-told: within each study the rows' log losses are averaged with the competition's weights, then the studies."""
+    random = np.random.default_rng(3)
+    truth = (random.random((50, 8)) < 0.3).astype(int)
+    prediction = random.random((50, 8))
+    prediction[0, :3] = [0.0, 1.0, 1e-20]
+    total = 0.0
+    for labels, values in zip(truth, prediction, strict=True):
+        loss = weight = 0.0
+        for column, (label, value) in enumerate(zip(labels, values, strict=True)):
+            importance = (7 if column == 7 else 1) * (2 if label else 1)
+            value = min(max(value, 1e-15), 1 - 1e-15)
+            loss -= importance * np.log(value if label else 1 - value)
+            weight += importance
+        total += loss / weight
+    assert metric.row_loss(truth, prediction) == pytest.approx(total / 50, rel=1e-12, abs=1e-12)

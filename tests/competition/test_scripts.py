@@ -70,21 +70,25 @@ def run(tmp_path) -> Path:
     rows = [f"{U}{number}_{kind},0.5" for number in (1, 2, 3, 6) for kind in types]
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "oof.csv").write_text("\n".join(["row_id,fractured", *rows]))
+    (folder / "oof.csv").write_text("\n".join(["row_id,fractured", *rows]) + "\n")
     return folder
 
 
 def test_score_prints_and_writes_the_three_sets(raw, submission, solution, run):
-    flags = ["--raw", raw, "--submission", submission, "--solution", solution, "--run", run]
-    done = call("score.py", *flags)
+    flags = ["--raw", raw, "--submission", submission, "--solution", solution, "--runs", run]
+    fails(
+        "score.py", flags, [str(run / "oof.csv"), "4 of 6 training studies", U + "4, " + U + "5", "--partial"]
+    )
+    assert not (run / "scores.json").exists()
+    done = call("score.py", *flags, "--partial")
     assert done.returncode == 0, done.stderr
-    scores = json.loads((run / "scores.json").read_text())
-    assert list(scores["global"]) == ["out of fold", "public", "private"]
-    for name, studies in (("out of fold", 4), ("public", 2), ("private", 1)):
+    scores = json.loads((run / "scores.json").read_text())["scores"]
+    assert list(scores["global"]) == ["out of fold, 4 of 6 studies", "public", "private"]
+    for name, studies in (("out of fold, 4 of 6 studies", 4), ("public", 2), ("private", 1)):
         assert scores["global"][name]["studies"] == studies
         assert round(scores["global"][name]["model"], 4) == 0.6931
-    assert "4 of 6 training studies" in done.stdout
-    assert "0.6931" in done.stdout
+    assert "out of fold, 4 of 6 studies" in done.stdout and "not that of the training's seeds" in done.stdout
+    assert "0.6931" in done.stdout and "oof_logits.csv is missing" in done.stdout
 
 
 def test_score_beats_the_constants_with_the_truth(raw, submission, solution, tmp_path):
@@ -92,23 +96,35 @@ def test_score_beats_the_constants_with_the_truth(raw, submission, solution, tmp
     submission.write_text("\n".join(",".join(row) for row in reversed(rows[1:])) + "\n")
     submission.write_text("row_id,fractured\n" + submission.read_text())
     out = tmp_path / "deep" / "scores.json"
-    done = call("score.py", "--raw", raw, "--submission", submission, "--solution", solution, "--out", out)
+    flags = ["--raw", raw, "--submission", submission, "--solution", solution, "--json", out]
+    done = call("score.py", *flags, "--require-lower-bound-percent", 99)
     assert done.returncode == 0, done.stderr
-    for row in json.loads(out.read_text())["global"].values():
+    for row in json.loads(out.read_text())["scores"]["global"].values():
         assert row["model"] < 1e-12
         assert row["gain_percent"] > 99.9
+    assert "public and private together, 3 studies" in done.stdout
+    fails("score.py", [*flags, "--require-lower-bound-percent", 100], ["expected a bound above 100 %"])
+
+
+def test_score_takes_mle_benchs_solution_as_one_set(raw, submission, solution, tmp_path):
+    rows = [",".join(line.split(",")[:2]) for line in solution.read_text().splitlines()]
+    solution.write_text("\n".join(rows) + "\n")
+    done = call("score.py", "--raw", raw, "--submission", submission, "--solution", solution)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((submission.parent / "scores.json").read_text())["scores"]
+    assert {name: row["studies"] for name, row in scores["row"].items()} == {"test": 3}
 
 
 def test_score_says_what_is_wrong_with_its_files(raw, submission, solution, run):
     both = ["--raw", raw, "--submission", submission, "--solution", solution]
     fails("score.py", both[:4], ["--submission with --solution"])
-    fails("score.py", both[:2], ["--run"])
+    fails("score.py", both[:2], ["--runs"])
     text = submission.read_text()
-    submission.write_text("\n".join(text.splitlines()[:-1]))
+    submission.write_text("\n".join(text.splitlines()[:-1]) + "\n")
     fails("score.py", both, [str(submission), U + "9_patient_overall missing", "each of the 24"])
     submission.write_text(text.replace("0.5", "1.5", 1))
     fails("score.py", both, [str(submission), U + "7_C1", "'1.5'", "[0, 1]"])
     (run / "oof.csv").write_text((run / "oof.csv").read_text().replace(U + "6_", U + "66_"))
-    fails("score.py", ["--raw", raw, "--run", run], [str(run / "oof.csv"), U + "66", "studies of train.csv"])
+    fails("score.py", ["--raw", raw, "--runs", run], [str(run / "oof.csv"), U + "66", "studies of train.csv"])
     (run / "oof.csv").unlink()
-    fails("score.py", ["--raw", raw, "--run", run], [str(run / "oof.csv"), "make train"])
+    fails("score.py", ["--raw", raw, "--runs", run], [str(run / "oof.csv"), "make train"])

@@ -48,7 +48,7 @@ def test_a_boxes_file_without_rows_is_fine(raw):
 
 def test_columns_may_stand_in_another_order_behind_a_byte_order_mark(submission):
     rows = [",".join(reversed(line.split(","))) for line in submission.read_text().splitlines()]
-    submission.write_text("\ufeff" + "\r\n".join(rows), encoding="utf-8")
+    submission.write_text("\ufeff" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
     assert list(tables.read_submission(submission).columns) == ["row_id", "fractured"]
 
 
@@ -188,6 +188,8 @@ BAD_SUBMISSION = {
     "unknown level": ("_C1,0.5", "_T1,0.5", [U + "7_T1", "unknown level"]),
     "no level": ("_C1,0.5", ",0.5", [U + "7 ", "unknown level"]),
     "column": ("fractured", "probability", ["row_id,probability", "row_id,fractured"]),
+    "underscore": ("_C1,0.5", "_C1,0_1", ["fractured = '0_1'", U + "7_C1"]),
+    "other digits": ("_C1,0.5", "_C1,\u0660.\u0665", ["fractured = ", U + "7_C1"]),
 }
 
 
@@ -224,7 +226,28 @@ def test_bad_solutions_are_refused(solution, case):
 
 def test_a_solution_is_read_whatever_the_order_of_its_rows(solution):
     head, *rows = solution.read_text().splitlines()
-    solution.write_text("\n".join([head, *reversed(rows)]))
+    solution.write_text("\n".join([head, *reversed(rows)]) + "\n")
     frame = tables.read_solution(solution)
     assert frame["weight"].sum() == 14 + 16 + 6 + 18 + 5
     assert frame["Usage"].value_counts().to_dict() == {"Public": 16, "Private": 8}
+
+
+def test_a_submission_cut_inside_its_last_number_is_refused_and_a_sample_without_line_break_is_not(
+    raw, submission
+):
+    submission.write_text(submission.read_text()[:-2])
+    refused(lambda: tables.read_submission(submission), [str(submission), "_patient_overall,0.'", "cut"])
+    sample = raw / "sample_submission.csv"
+    sample.write_text(sample.read_text()[:-1])
+    assert len(tables.read_sample(raw)) == 24
+
+
+def test_a_solution_of_two_columns_is_one_set(solution):
+    four = tables.read_solution(solution)
+    rows = [",".join(line.split(",")[:2]) for line in solution.read_text().splitlines()]
+    solution.write_text("\n".join(rows) + "\n")
+    two = tables.read_solution(solution)
+    assert set(two["Usage"]) == {"Test"}
+    assert two.drop(columns="Usage").equals(four.drop(columns="Usage"))
+    edit(solution, f"{U}7_C3,0", f"{U}7_C3,0.5")
+    refused(lambda: tables.read_solution(solution), [str(solution), "fractured = '0.5'", "one of 0, 1"])

@@ -6,7 +6,8 @@ import pytest
 from cspine.competition.metric import global_loss
 from cspine.competition.submission import SUBMIT_CLIP
 from cspine.errors import InputError
-from cspine.evaluation.calibration import Calibration, out_of_fold_values, reliability
+from cspine.evaluation.averaging import AveragingCurve, FoldNoise
+from cspine.evaluation.calibration import Calibration, anyone, reliability, stack_features
 from cspine.settings.layout import RunLayout
 
 CONSTANTS = np.linspace(0.1, 0.6, 8)
@@ -68,23 +69,6 @@ def test_a_set_without_a_fracture_does_not_push_the_values_to_the_end():
     assert all(-4.9 < bias < -1 for bias in found.biases)
 
 
-def test_a_fold_has_no_say_in_its_own_values():
-    logits, truth = drawn(90)
-    logits *= 2
-    folds = np.arange(90) % 3
-    values = out_of_fold_values(logits, truth, folds, CONSTANTS)
-    turned = truth.copy()
-    turned[folds == 1] = 1 - turned[folds == 1]
-    again = out_of_fold_values(logits, turned, folds, CONSTANTS)
-    np.testing.assert_array_equal(again[folds == 1], values[folds == 1])
-    assert (again[folds != 1] != values[folds != 1]).mean() > 0.9
-    assert values.min() >= SUBMIT_CLIP and values.max() <= 1 - SUBMIT_CLIP
-    others = Calibration.fit(logits[folds != 2], truth[folds != 2], CONSTANTS)
-    np.testing.assert_allclose(
-        values[folds == 2], np.clip(others.apply(logits[folds == 2]), SUBMIT_CLIP, 1 - SUBMIT_CLIP)
-    )
-
-
 def test_reliability_bins_hold_equal_numbers_in_order():
     values = np.array([0.8, 0.2, 0.5, 0.0, 1.0, 0.4])
     truth = np.array([1.0, 0, 1, 0, 1, 0])
@@ -111,6 +95,9 @@ WHOLE = {"level_slope": 1, "overall_slope": 1, "biases": [0.0] * 8, "constants":
         json.dumps({**WHOLE, "constants": [0.5]}),
         json.dumps({**WHOLE, "biases": [0.0] * 7}),
         json.dumps({**WHOLE, "level_slope": "steep"}),
+        json.dumps({**WHOLE, "stack": [1.0] * 9}),
+        json.dumps({**WHOLE, "noisy_or": 1.5}),
+        json.dumps({**WHOLE, "averaging": {"removed": [0.0]}}),
         "[1, 2]",
     ],
 )
@@ -136,3 +123,60 @@ def test_calibration_is_its_formula():
             assert values[study, level] == pytest.approx(expected, rel=1e-12)
     assert np.isfinite(calibration.apply(np.full(8, 1e30))).all()
     assert np.isfinite(calibration.apply(np.full(8, -1e30))).all()
+
+
+PLAIN = Calibration(1.0, 1.0, (0.0,) * 8, (0.5,) * 8)
+
+
+def test_the_patient_is_never_below_the_largest_level_where_asked():
+    logits = np.array([[2.0, -3, -3, -3, -3, -3, -3, 0.5], [-2.0, -3, -3, -3, -3, -3, -3, 0.5]])
+    values = Calibration(1.0, 1.0, (0.0,) * 8, (0.5,) * 8, at_least_largest=True).apply(logits)
+    assert values[0, 7] == values[0, 0] and values[1, 7] == pytest.approx(sigmoid(0.5))
+    np.testing.assert_array_equal(values[:, :7], PLAIN.apply(logits)[:, :7])
+
+
+def test_noisy_or_is_mixed_in_as_a_probability():
+    logits = np.array([0.4, -1, -2, -3, -2, -1, 0.0, -0.7])
+    values = PLAIN.apply(logits)
+    probability = values / (2 - values)
+    whole = 1.0
+    for level in probability[:7]:
+        whole *= 1 - level
+    expected = 0.75 * probability[7] + 0.25 * (1 - whole)
+    found = Calibration(1.0, 1.0, (0.0,) * 8, (0.5,) * 8, noisy_or=0.25).apply(logits)
+    assert found[7] / (2 - found[7]) == pytest.approx(expected)
+    assert anyone(values[:7]) == pytest.approx(1 - whole)
+
+
+def test_the_stacked_value_is_a_regression_on_all_logits():
+    logits = np.linspace(-2, 1, 16).reshape(2, 8)
+    weights = tuple(np.linspace(-0.5, 0.5, 9)) + (0.3,)
+    found = Calibration(1.0, 1.0, (0.0,) * 8, (0.5,) * 8, stack=weights).apply(logits)
+    for study in range(2):
+        any_level = anyone(sigmoid(logits[study, :7]))
+        features = [*logits[study], np.log(any_level / (1 - any_level))]
+        expected = sum(weight * feature for weight, feature in zip(weights[:9], features, strict=True)) + 0.3
+        assert found[study, 7] == pytest.approx(sigmoid(expected))
+        np.testing.assert_allclose(stack_features(logits)[study], features)
+
+
+CURVE = AveragingCurve(
+    removed=(0.0, 0.5),
+    slopes=((0.8, 0.5), (1.2, 2.0)),
+    biases=((0.0,) * 8, (1.0,) * 7 + (-2.0,)),
+    variances=(4.0, 2.0),
+    kept_from=0.2,
+)
+
+
+def test_a_mean_of_networks_gets_the_curves_slopes_where_enough_noise_is_gone():
+    calibration = Calibration(0.9, 0.6, (0.1,) * 8, (0.5,) * 8, averaging=CURVE)
+    # two networks: half of the noise is gone; of 4.0 that is a quarter, halfway to 0.5; of 2.0 a twentieth
+    found = calibration.for_mean(FoldNoise(level=2.0, overall=0.2, networks=2, studies=100))
+    assert found.level_slope == pytest.approx(1.0) and found.biases[:7] == pytest.approx([0.5] * 7)
+    assert (found.overall_slope, found.biases[7]) == (0.6, 0.1)  # less than `kept_from`: as it was
+    # all of it: bounded by twice the slope of single networks, and by the end of the curve
+    much = calibration.for_mean(FoldNoise(level=90.0, overall=90.0, networks=5, studies=100))
+    assert (much.level_slope, much.overall_slope) == pytest.approx((1.2, 1.0))
+    assert much.biases == pytest.approx(CURVE.biases[1])
+    assert PLAIN.for_mean(FoldNoise(9.0, 9.0, 2, 100)) is PLAIN

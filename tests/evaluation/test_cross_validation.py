@@ -19,7 +19,8 @@ from cspine.competition.submission import SUBMIT_CLIP
 from cspine.competition.tables import read_submission
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
-from cspine.evaluation.cross_validation import cross_validate
+from cspine.evaluation.cross_validation import cross_validate, read_oof_logits
+from cspine.evaluation.ladder import climb, random_groups
 from cspine.settings.layout import LOGITS
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -60,11 +61,14 @@ def test_cv_answers_for_every_training_study(stage, capsys):
     constants = np.clip(best_constants(truth.mean(axis=0)), SUBMIT_CLIP, 1 - SUBMIT_CLIP)
     assert values[12] == pytest.approx(constants)
     assert not np.isclose(values[:12], constants).all(axis=1).any()
-    first = pd.read_csv(stage.run / "classifier" / "fold0" / LOGITS, index_col=UID_COLUMN)
-    other = pd.read_csv(stage.run / "classifier" / "fold1" / LOGITS, index_col=UID_COLUMN)
-    rows = [UIDS.index(uid) for uid in other.index]
-    expected = Calibration.fit(other.to_numpy(), truth[rows], constants).apply(first.loc[UIDS[2]].to_numpy())
-    assert values[2] == pytest.approx(np.clip(expected, SUBMIT_CLIP, 1 - SUBMIT_CLIP))
+    table = read_oof_logits(stage.run)
+    assert table["fold"].tolist() == [0] * 6 + [1] * 6
+    logits, labels = table[list(PREDICTION_TYPES)].to_numpy(), truth[[UIDS.index(uid) for uid in table.index]]
+    ladder = climb(logits, labels, random_groups(list(table.index)), constants)
+    np.testing.assert_allclose(values[[UIDS.index(uid) for uid in table.index]], ladder.values)
+    found = Calibration.load(stage.run)
+    assert (found.level_slope, *found.biases) == (ladder.calibration.level_slope, *ladder.calibration.biases)
+    np.testing.assert_allclose(found.averaging.slopes, ladder.calibration.averaging.slopes)
     assert Calibration.load(stage.run).constants == pytest.approx(tuple(constants))
     printed = capsys.readouterr().out
     assert f"constants for study {UIDS[12]}" in printed and "fell back to constants 1" in printed
@@ -95,3 +99,29 @@ def test_cv_refuses_logits_that_are_not_the_folds(stage, change):
         cross_validate(stage.raw, stage.cache, stage.run)
     assert str(path) in str(error.value)
     assert json.dumps(sorted(p.name for p in stage.run.iterdir())) == '["classifier"]'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("fold,", "part,", "the columns"),
+        (UIDS[0] + ",0,", "../x,0,", "digits and single dots"),
+        (UIDS[0] + ",0,", UIDS[2] + ",0,", "more than once"),
+        (UIDS[0] + ",0,", UIDS[0] + ",zero,", "a finite number"),
+    ],
+)
+def test_held_out_logits_that_were_changed_are_refused(stage, old, new, words):
+    cross_validate(stage.raw, stage.cache, stage.run)
+    path = stage.run / "oof_logits.csv"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=words) as error:
+        read_oof_logits(stage.run)
+    assert str(path) in str(error.value)
+
+
+def test_logits_of_a_study_without_a_label_are_refused(stage):
+    train = (stage.raw / "train.csv").read_text().splitlines()
+    (stage.raw / "train.csv").write_text("\n".join(train[:1] + train[2:]) + "\n")
+    with pytest.raises(InputError, match=f"no label of study {UIDS[0]}"):
+        cross_validate(stage.raw, stage.cache, stage.run)

@@ -7,9 +7,9 @@ from helpers.hand_made import column
 from matplotlib import colors
 from PIL import Image
 
-from cspine.competition import scoring
 from cspine.competition.labels import LEVELS
 from cspine.evaluation import figures
+from cspine.evaluation.score_table import score_table
 
 VALUES = np.array([0.1, 0.9, 0.2, 0.1, 0.6, 0.1, 0.1, 0.95])
 TRUTH = np.array([0, 1, 0, 0, 0, 0, 0, 1])
@@ -73,7 +73,7 @@ def test_the_gain_picture_has_a_bar_for_each_level_and_set():
     truth[0] = 0
     truth[1] = 1
     better = np.clip(truth * 0.6 + 0.2, 0, 1)
-    table = scoring.score_table({"one": (truth, better), "two": (truth, better)}, np.full(8, 0.5))
+    table = score_table({"one": (truth, better), "two": (truth, better)}, np.full(8, 0.5))
     figure = figures.gain_picture(table)
     decoded(figure)
     assert len(figure.axes[0].patches) == 16

@@ -121,7 +121,13 @@ def own_run(run, tmp_path) -> Path:
 @pytest.fixture
 def make(run) -> SimpleNamespace:
     """What tests make runs with: write_run, the preset and the calibration in `run`."""
-    return SimpleNamespace(write_run=write_run, preset=TINY, calibration=CALIBRATED)
+
+    def save(path: Path, classifier: Classifier) -> None:
+        """Put another classifier in the place of a fold's."""
+        fold = int(path.parent.name[4:])
+        save_weights(path, classifier.state_dict(), describe_fold(CLASSIFIER, fold, TINY, FOLDS))
+
+    return SimpleNamespace(write_run=write_run, preset=TINY, calibration=CALIBRATED, save=save)
 
 
 @pytest.fixture

@@ -3,17 +3,23 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.runs import CALIBRATED
 
-from cspine.competition.labels import PUBLISHED, SLUG
+from cspine.competition.labels import PREDICTION_TYPES, PUBLISHED, SLUG
 from cspine.competition.metric import best_constants
-from cspine.competition.rows import wide
+from cspine.competition.rows import long, wide
 from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
+from cspine.evaluation.averaging import AveragingCurve, FoldNoise
+from cspine.evaluation.calibration import Calibration
+from cspine.inference.studies import Prediction
 from cspine.kaggle import kernel
 from cspine.kaggle.bundle import MARKER
 
@@ -47,7 +53,48 @@ def test_all_studies_are_predicted_in_the_samples_order(competition, studies, ru
     assert not np.allclose(values[studies[0]], values[studies[1]], atol=1e-9)
     said = report(tmp_path)
     assert (said["studies"], said["predicted"], said["fell_back"], said["problem"]) == (2, 2, {}, "")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["inference.json", "submission.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fold_logits.csv",
+        "inference.json",
+        "submission.csv",
+    ]
+    assert set(said["seconds_by_part"]) == {"decode", "locate", "cut", "classify"}
+    assert said["slopes"] == {}  # two studies tell nothing about how much the folds differ
+    logits = pd.read_csv(tmp_path / "fold_logits.csv", dtype={"StudyInstanceUID": str})
+    assert logits["fold"].tolist() == [0, 1, 0, 1]
+    for study, folds in logits.groupby("StudyInstanceUID"):
+        mean = folds[list(PREDICTION_TYPES)].to_numpy().mean(axis=0)
+        np.testing.assert_allclose(values[study], np.clip(CALIBRATED.apply(mean), 1e-3, 1 - 1e-3), atol=1e-6)
+
+
+def taken(run: kernel.KernelRun, study: str, fold_logits: np.ndarray) -> None:
+    seconds = {"decode": 1.0, "locate": 0.5}
+    run.take(Prediction(study, fold_logits, SimpleNamespace(notes=()), "", seconds))
+
+
+def test_the_mean_of_the_folds_gets_the_slopes_that_its_own_studies_ask_for(tmp_path):
+    """Labels are not needed: the folds' differences on the test studies are."""
+    studies = [f"1.2.{number}" for number in range(60)]
+    folder = tmp_path / "competition"
+    folder.mkdir()
+    long(studies, np.full((60, 8), 0.5)).to_csv(folder / "sample_submission.csv", index=False)
+    run = kernel.KernelRun(folder, tmp_path)
+    curve = AveragingCurve((0.0, 0.5), ((1.0, 1.0), (1.5, 1.8)), ((0.0,) * 8, (0.2,) * 8), (4.0, 4.0), 0.1)
+    run.calibration = replace(Calibration.raw(np.full(8, 0.5)), averaging=curve)
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(60, 1, 8)) + 1.2 * random.normal(size=(60, 2, 8))
+    for number, study in enumerate(studies[:40]):
+        taken(run, study, logits[number])
+    np.testing.assert_allclose(run.values()["1.2.3"], run.calibration.apply(logits[3].mean(axis=0)))
+    for number, study in enumerate(studies[40:], start=40):
+        taken(run, study, logits[number])
+    noise = FoldNoise.measure(logits)
+    expected = run.calibration.for_mean(noise)
+    assert expected.level_slope > 1.1
+    np.testing.assert_allclose(run.values()["1.2.3"], expected.apply(logits[3].mean(axis=0)))
+    assert run.report.slopes["level"] == expected.level_slope
+    assert run.report.slopes["level_removed"] == pytest.approx(noise.level / 2 / 4.0)
+    assert run.report.seconds_by_part == {"decode": 60.0, "locate": 30.0}
 
 
 def test_rows_in_another_order_keep_it(troubled, competition, studies, run, tmp_path):

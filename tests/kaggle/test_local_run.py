@@ -23,6 +23,7 @@ log = Path(sys.argv[1]).parents[2] / "runs.log"
 log.write_text((log.read_text() if log.is_file() else "") + "x")
 shutil.copy(next(Path(sys.argv[1]).glob("*/*/sample_submission.csv")), "submission.csv")
 Path("inference.json").write_text("{}")
+Path("fold_logits.csv").write_text("")
 """
 CONNECT = """
 import socket, sys

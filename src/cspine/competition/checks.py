@@ -3,7 +3,9 @@
 Every error is an InputError of the shape "file: found ...; expected ...; what to do".
 """
 
+import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,37 @@ UID_COLUMN = "StudyInstanceUID"
 DOWNLOAD = f"kaggle competitions download -c {SLUG}"
 FETCH = f"get it again with `{DOWNLOAD}`, or `make replica` for synthetic data"
 FIX = "correct the file and run again"
+SHOWN = 5
+"""Offending rows that a message names."""
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+# The first bytes of what pandas or a person may take for a table: a suffix alone proves nothing.
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+}
+
+
+def first_few(items: Iterable[object]) -> str:
+    """Name the first few of many.
+
+    Parameters
+    ----------
+    items : iterable
+        Anything that prints.
+
+    Returns
+    -------
+    str
+        At most SHOWN of them, and how many more there are.
+    """
+    every = [str(item) for item in items]
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(every[:SHOWN]) + more
 
 
 def check_study_uid(uid: str) -> str:
@@ -87,14 +119,22 @@ def check_unique(ids: pd.Series, path: Path) -> None:
     double = ids[ids.duplicated()]
     if len(double):
         raise table_error(
-            path, f"{ids.name} {double.iloc[0]} more than once ({len(double)} rows too many)", "one row each"
+            path,
+            f"{ids.name} {first_few(double)} more than once ({len(double)} rows too many)",
+            "one row each",
         )
 
 
 def read_text(
-    path: Path, columns: tuple[str, ...], advice: str = FETCH, may_be_empty: bool = False
+    path: Path,
+    columns: tuple[str, ...],
+    advice: str = FETCH,
+    may_be_empty: bool = False,
+    must_end: bool = False,
 ) -> pd.DataFrame:
     """Read a CSV as text: numbers are turned by `numbers`, so that a UID never becomes a float.
+
+    The file is never unpacked: Kaggle scores plain text.
 
     Parameters
     ----------
@@ -106,6 +146,8 @@ def read_text(
         What to do about a missing or empty file, for the message.
     may_be_empty : bool
         Whether a header without rows is fine.
+    must_end : bool
+        Whether the last line needs its line break: without one nobody can tell whether the last number is whole.
 
     Returns
     -------
@@ -115,14 +157,16 @@ def read_text(
     Raises
     ------
     InputError
-        For a missing, unreadable or empty file, other columns, rows with more fields than the header, and,
-        unless `may_be_empty`, a header without rows.
+        For a missing, unreadable, compressed or empty file, other columns, rows with more fields than
+        the header, unless `may_be_empty` a header without rows, and with `must_end` a file that ends
+        inside a line.
     """
     expected = "a CSV with the columns " + ",".join(columns)
     if not path.is_file():
         raise table_error(path, "no such file", expected, advice)
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        text = _plain_text(path, expected, advice)
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise table_error(path, f"an unreadable file ({error})", expected, advice) from error
     except pd.errors.EmptyDataError as error:
@@ -134,7 +178,30 @@ def read_text(
         raise table_error(path, "rows with more fields than the header", f"{len(columns)} fields a row")
     if frame.empty and not may_be_empty:
         raise table_error(path, "a header without rows", "at least one row", advice)
+    if must_end and not text.endswith("\n"):
+        last = text.rpartition("\n")[2]
+        raise table_error(
+            path,
+            f"no line break after the last line, {last!r}",
+            "a whole file",
+            "see whether it was cut; if its last number is whole, end the line",
+        )
     return frame
+
+
+def _plain_text(path: Path, expected: str, advice: str) -> str:
+    """The file's text; InputError for anything that is none."""
+    content = path.read_bytes()
+    for start, kind in _COMPRESSED.items():
+        if content.startswith(start):
+            raise table_error(
+                path, f"a {kind} file", expected + " as plain text", f"unpack it first, or {advice}"
+            )
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise table_error(path, "UTF-16 text", expected + " in UTF-8", f"save it as UTF-8, or {advice}")
+    if b"\x00" in content:
+        raise table_error(path, "zero bytes, so no text", expected, advice)
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def numbers(
@@ -174,16 +241,16 @@ def numbers(
     return number
 
 
-def _number(text: str | float) -> float:
-    """Read a cell exactly; what is no number (or absent, in a row too short) becomes NaN."""
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return float("nan")
+def _number(text: str) -> float:
+    """Read a cell exactly; what is no decimal number in ASCII becomes NaN.
+
+    Python alone would take 0_1, and digits of any script.
+    """
+    return float(text) if _NUMBER.fullmatch(text) else float("nan")
 
 
 def check_all(good: pd.Series, frame: pd.DataFrame, column: str, path: Path, key: str, expected: str) -> None:
-    """Refuse a table with rows that are not good; the message shows the first of them.
+    """Refuse a table with rows that are not good; the message shows the first few of them.
 
     Parameters
     ----------
@@ -207,9 +274,12 @@ def check_all(good: pd.Series, frame: pd.DataFrame, column: str, path: Path, key
     """
     bad = np.flatnonzero(~good.to_numpy(bool))
     if len(bad):
-        row = frame.iloc[bad[0]]
-        found = f"{column} = '{row[column]}' ({key} {row[key]}, data row {bad[0] + 1}; {len(bad)} such rows)"
-        raise table_error(path, found, expected)
+        rows = [frame.iloc[number] for number in bad[:SHOWN]]
+        each = [
+            f"'{row[column]}' ({key} {row[key]}, data row {number + 1})"
+            for row, number in zip(rows, bad, strict=False)
+        ]
+        raise table_error(path, f"{column} = {', '.join(each)}; {len(bad)} such rows", expected)
 
 
 def table_error(path: Path | str, found: str, expected: str, advice: str = FIX) -> InputError:

@@ -35,7 +35,7 @@ def global_loss(truth: np.ndarray, prediction: np.ndarray) -> float:
     -----
     Source: the one public score of constants tells this form from the others (0.5677; here 0.5678).
     """
-    loss, weight = _terms(truth, prediction)
+    loss, weight = weighted_losses(truth, prediction)
     return float(loss.sum() / weight.sum())
 
 
@@ -84,7 +84,7 @@ def study_losses(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     ValueError
         For other shapes or values.
     """
-    loss, weight = _terms(truth, prediction)
+    loss, weight = weighted_losses(truth, prediction)
     return loss.sum(axis=1) / weight.sum(axis=1)
 
 
@@ -131,7 +131,7 @@ def level_losses(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     ValueError
         For other shapes or values.
     """
-    loss, weight = _terms(truth, prediction)
+    loss, weight = weighted_losses(truth, prediction)
     return loss.sum(axis=0) / weight.sum(axis=0)
 
 
@@ -189,8 +189,28 @@ def global_loss_of_constants(counts: Counts, constants: np.ndarray) -> float:
     return float((rows * WEIGHTS * bce).sum() / (rows * WEIGHTS).sum())
 
 
-def _terms(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted loss and weight of every row, both (n, 8) float64."""
+def weighted_losses(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give what every row costs and weighs: all forms of the metric are sums of these.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n, 8)
+        Labels, 0 or 1.
+    prediction : ndarray, shape (n, 8)
+        Probabilities.
+
+    Returns
+    -------
+    loss : ndarray of float64, shape (n, 8)
+        w * bce.
+    weight : ndarray of float64, shape (n, 8)
+        w.
+
+    Raises
+    ------
+    ValueError
+        For other shapes or values.
+    """
     truth, prediction = np.asarray(truth), np.asarray(prediction, dtype=np.float64)
     if truth.ndim != 2 or truth.shape[1] != 8 or truth.shape[0] == 0:
         raise ValueError(f"truth has shape {truth.shape}; expected (n, 8) with n > 0")

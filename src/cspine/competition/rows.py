@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cspine.competition.checks import UID_COLUMN, check_study_uids, check_unique, table_error
+from cspine.competition.checks import UID_COLUMN, check_study_uids, check_unique, first_few, table_error
 from cspine.competition.labels import PREDICTION_TYPES
 
 
@@ -54,7 +54,7 @@ def wide(frame: pd.DataFrame, what: Path | str = "table") -> tuple[list[str], np
     every = pd.MultiIndex.from_product([order, PREDICTION_TYPES])
     missing = every.difference(table.index, sort=False)
     if len(missing):
-        found = f"no row {'_'.join(missing[0])} ({len(missing)} missing in all)"
+        found = f"no row {first_few('_'.join(one) for one in missing)} ({len(missing)} missing in all)"
         raise table_error(what, found, f"all eight rows of each of the {len(order)} studies")
     return order, table.loc[every].to_numpy().reshape(-1, len(PREDICTION_TYPES))
 
@@ -112,7 +112,9 @@ def check_row_ids(row_ids: pd.Series, path: Path) -> tuple[pd.Series, pd.Series]
     if len(unknown):
         kinds = ", ".join(PREDICTION_TYPES)
         raise table_error(
-            path, f"row id {unknown.iloc[0]} with an unknown level", f"<StudyInstanceUID>_<one of {kinds}>"
+            path,
+            f"row id {first_few(unknown)} with an unknown level ({len(unknown)} such rows)",
+            f"<StudyInstanceUID>_<one of {kinds}>",
         )
     check_unique(row_ids, path)
     return parts[UID_COLUMN], parts["prediction_type"]

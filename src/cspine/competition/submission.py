@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cspine import storage
-from cspine.competition.checks import UID_COLUMN
+from cspine.competition.checks import UID_COLUMN, first_few
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.rows import split_row_ids
 from cspine.errors import InputError
@@ -112,12 +112,14 @@ def check(frame: pd.DataFrame, sample: pd.DataFrame, what: Path | str = "submiss
     }
     for problem, rows in problems.items():
         if len(rows):
-            message = f"{what}: found row id {rows[0]} {problem} ({len(rows)} such rows); expected {expected}"
+            named = first_few(rows)
+            message = f"{what}: found row id {named} {problem} ({len(rows)} such rows); expected {expected}"
             raise InputError(f"{message}; predict the studies of the test.csv beside the sample")
     values = frame["fractured"].to_numpy(np.float64)
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(bad):
-        found = f"fractured = {values[bad[0]]} in row {ids[bad[0]]} ({len(bad)} such rows)"
+        few = first_few(f"{values[number]} in row {ids[number]}" for number in bad)
+        found = f"fractured = {few} ({len(bad)} such rows)"
         raise InputError(f"{what}: found {found}; expected a probability in [0, 1]; correct it")
 
 

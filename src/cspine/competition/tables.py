@@ -13,6 +13,7 @@ from cspine.competition.checks import (
     check_all,
     check_study_uids,
     check_unique,
+    first_few,
     numbers,
     read_text,
     table_error,
@@ -24,6 +25,8 @@ from cspine.errors import InputError
 BOX_CORNER, BOX_SIZE = ("x", "y"), ("width", "height")
 BOX_FIELDS = (*BOX_CORNER, *BOX_SIZE, "slice_number")
 """Columns of train_bounding_boxes.csv beside the study."""
+SOLUTION = ("row_id", "fractured", "weight", "Usage")
+"""Columns of a solution; MLE-bench's has the first two."""
 
 
 def check_competition_folder(raw: Path | str) -> Path:
@@ -173,10 +176,11 @@ def read_sample(raw: Path | str) -> pd.DataFrame:
     InputError
         As `read_submission`.
     """
-    return read_submission(check_competition_folder(raw) / "sample_submission.csv", advice=FETCH)
+    path = check_competition_folder(raw) / "sample_submission.csv"
+    return read_submission(path, advice=FETCH, must_end=False)
 
 
-def read_submission(path: Path | str, advice: str = FIX) -> pd.DataFrame:
+def read_submission(path: Path | str, advice: str = FIX, must_end: bool = True) -> pd.DataFrame:
     """Read a submission, a sample or out-of-fold predictions.
 
     Whether row ids are missing only `submission.check` can tell.
@@ -187,6 +191,8 @@ def read_submission(path: Path | str, advice: str = FIX) -> pd.DataFrame:
         The file.
     advice : str
         What to do about a missing or empty file, for the message.
+    must_end : bool
+        Whether a file without a line break at its end, which may have been cut, is refused.
 
     Returns
     -------
@@ -196,11 +202,11 @@ def read_submission(path: Path | str, advice: str = FIX) -> pd.DataFrame:
     Raises
     ------
     InputError
-        For a missing or empty file, other columns, unknown levels, double row ids, NaN, and probabilities
-        outside [0, 1].
+        For a missing, empty or cut file, other columns, unknown levels, double row ids, NaN, and
+        probabilities outside [0, 1].
     """
     path = Path(path)
-    frame = read_text(path, ("row_id", "fractured"), advice=advice)
+    frame = read_text(path, ("row_id", "fractured"), advice=advice, must_end=must_end)
     check_row_ids(frame["row_id"], path)
     frame["fractured"] = numbers(frame, "fractured", path, "row_id")
     inside = frame["fractured"].between(0, 1)
@@ -209,7 +215,7 @@ def read_submission(path: Path | str, advice: str = FIX) -> pd.DataFrame:
 
 
 def read_solution(path: Path | str) -> pd.DataFrame:
-    """Read a solution.
+    """Read a solution: the replica's and Kaggle's four columns, or MLE-bench's two.
 
     Parameters
     ----------
@@ -219,7 +225,8 @@ def read_solution(path: Path | str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        row_id str, fractured int64, weight float64, Usage "Public" or "Private".
+        row_id str, fractured int64, weight float64, Usage "Public" or "Private"; "Test" in all rows of a file
+        with row_id and fractured alone.
 
     Raises
     ------
@@ -228,26 +235,39 @@ def read_solution(path: Path | str) -> pd.DataFrame:
         are not the metric's, and patient_overall that is not the OR of the levels.
     """
     path = Path(path)
-    frame = read_text(path, ("row_id", "fractured", "weight", "Usage"), advice="`make replica` makes one")
+    short = _has_two_columns(path)
+    columns = SOLUTION[:2] if short else SOLUTION
+    frame = read_text(path, columns, advice="`make replica` makes one", must_end=True)
     uids, _ = check_row_ids(frame["row_id"], path)
     frame["fractured"] = numbers(frame, "fractured", path, "row_id", allowed=(0, 1)).astype(np.int64)
+    order, truth = wide(frame, what=path)
+    _check_overall(pd.Series(order), pd.Series(truth[:, 7]), pd.Series(truth[:, :7].max(axis=1)), path)
+    wanted = long(order, weights_of(truth)).set_index("row_id")["fractured"].loc[frame["row_id"]].to_numpy()
+    if short:
+        return frame.assign(weight=wanted, Usage="Test")[list(SOLUTION)]
     frame["weight"] = numbers(frame, "weight", path, "row_id")
     known = frame["Usage"].isin(("Public", "Private"))
     check_all(known, frame, "Usage", path, "row_id", "Public or Private")
     single = frame.groupby(uids)["Usage"].transform("nunique") == 1
     check_all(single, frame, "Usage", path, "row_id", "one value for all rows of a study")
-    order, truth = wide(frame, what=path)
-    _check_overall(pd.Series(order), pd.Series(truth[:, 7]), pd.Series(truth[:, :7].max(axis=1)), path)
-    wanted = long(order, weights_of(truth)).set_index("row_id")["fractured"].loc[frame["row_id"]].to_numpy()
     expected = "the metric's (1 or 2, for patient_overall 7 or 14)"
     check_all(frame["weight"] == wanted, frame, "weight", path, "row_id", expected)
-    return frame[["row_id", "fractured", "weight", "Usage"]]
+    return frame[list(SOLUTION)]
+
+
+def _has_two_columns(path: Path) -> bool:
+    """Whether a solution's first line names row_id and fractured alone."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        head = file.readline(1000).decode("utf-8-sig", errors="replace").strip().replace('"', "")
+    return sorted(head.split(",")) == ["fractured", "row_id"]
 
 
 def _check_overall(uids: pd.Series, overall: pd.Series, expected: pd.Series, path: Path) -> None:
     wrong = np.flatnonzero(overall.to_numpy() != expected.to_numpy())
     if len(wrong):
-        study = f"study {uids.iloc[wrong[0]]} ({len(wrong)} such studies)"
+        study = f"study {first_few(uids.iloc[wrong])} ({len(wrong)} such studies)"
         raise table_error(
             path,
             f"{OVERALL} = {overall.iloc[wrong[0]]:.0f} for {study}",

@@ -1,4 +1,4 @@
-"""The folds of a run put together: held-out logits, calibration, out-of-fold predictions and their scores."""
+"""The folds of a run put together: held-out logits, the steps to values, out-of-fold predictions and their scores."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 
 from cspine import cli, storage
-from cspine.competition import scoring
+from cspine.competition import checks
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.rows import long
+from cspine.competition.scoring import training_constants
 from cspine.competition.splits import read_folds
 from cspine.competition.tables import read_train
 from cspine.errors import InputError
-from cspine.evaluation.calibration import Calibration, out_of_fold_values
+from cspine.evaluation.ladder import Ladder, climb, describe_ladder, random_groups
+from cspine.evaluation.score_table import format_tables, score_table
 from cspine.settings.layout import CLASSIFIER, CacheLayout, RunLayout
 
 
@@ -30,12 +32,12 @@ class OutOfFold:
     """Labels, float64 (n, 8)."""
     without_logits: list[str]
     """The studies that have no logits."""
-    calibration: Calibration
-    """Fitted on all folds."""
+    ladder: Ladder
+    """The steps from logits to values, and the calibration."""
 
 
 def cross_validate(raw: Path, cache: Path, run: Path) -> None:
-    """Merge the folds of a run, write oof.csv and calibration.json, print the scores.
+    """Merge the folds of a run, write oof_logits.csv, oof.csv and calibration.json, print steps and scores.
 
     Parameters
     ----------
@@ -51,55 +53,89 @@ def cross_validate(raw: Path, cache: Path, run: Path) -> None:
     InputError
         If train.csv, the split or a fold's logits are missing or can't be used.
     """
-    train, folds, layout = read_train(raw), read_folds(CacheLayout(cache).folds), RunLayout(run)
-    result = merge_folds(train, folds, read_logits(run, folds))
-    storage.write_json(layout.calibration, asdict(result.calibration))
-    storage.write_csv(layout.oof, long(result.studies, result.values))
-    table = scoring.score_table(
-        {"out of fold": (result.truth, result.values)}, scoring.training_constants(train)
-    )
-    print(scoring.format_tables(table) + "\n")
-    for uid in result.without_logits:
-        print(f"constants for study {uid}: it has no column, see the index of prepare and columns")
+    train, folds = read_train(raw), read_folds(CacheLayout(cache).folds)
+    result = conclude(train, read_logits(run, folds), run)
     cli.log_stage(
         "cv",
         read=run / CLASSIFIER,
-        wrote=f"{layout.oof} and {layout.calibration}",
+        wrote=f"{RunLayout(run).oof} and {RunLayout(run).calibration}",
         studies=len(result.studies),
         fell_back_to_constants=len(result.without_logits),
     )
 
 
-def merge_folds(train: pd.DataFrame, folds: pd.Series, logits: pd.DataFrame) -> OutOfFold:
-    """Calibrate held-out logits, each fold on the others, and fall back to constants where there are none.
+def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path) -> OutOfFold:
+    """Turn held-out logits into values, write all three files of a run, print what came out.
 
     Parameters
     ----------
     train : DataFrame
         All labelled studies, as from `tables.read_train`.
-    folds : Series of int64
-        Fold of every study, as from `splits.read_folds`.
-    logits : DataFrame of float64
+    logits : DataFrame
+        Held-out logits, as from `read_logits`.
+    run : Path
+        The folder of the run or blend.
+
+    Returns
+    -------
+    OutOfFold
+        What was written.
+
+    Raises
+    ------
+    InputError
+        As `merge_folds`.
+    """
+    layout, result = RunLayout(run), merge_folds(train, logits)
+    storage.write_csv(layout.oof_logits, logits.reset_index())
+    storage.write_json(layout.calibration, asdict(result.ladder.calibration))
+    storage.write_csv(layout.oof, long(result.studies, result.values))
+    print(describe_ladder(result.ladder) + "\n")
+    table = score_table({"out of fold": (result.truth, result.values)}, training_constants(train))
+    print(format_tables(table) + "\n")
+    for uid in result.without_logits:
+        print(f"constants for study {uid}: it has no column, see the index of prepare and columns")
+    return result
+
+
+def merge_folds(train: pd.DataFrame, logits: pd.DataFrame) -> OutOfFold:
+    """Turn held-out logits into values, and fall back to constants where there are none.
+
+    Parameters
+    ----------
+    train : DataFrame
+        All labelled studies, as from `tables.read_train`.
+    logits : DataFrame
         Held-out logits, as from `read_logits`.
 
     Returns
     -------
     OutOfFold
         Values of all labelled studies, and the calibration.
+
+    Raises
+    ------
+    InputError
+        For a study that has logits and no label.
     """
     labels = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)].astype(np.float64)
-    constants = scoring.training_constants(train)
-    truth, known = labels.loc[logits.index].to_numpy(), logits.to_numpy()
+    unknown = [uid for uid in logits.index if uid not in labels.index]
+    if unknown:
+        raise InputError(
+            f"train.csv: found no label of study {unknown[0]} ({len(unknown)} such studies), which has held-out "
+            "logits; expected the studies of the split; use the run's own --raw"
+        )
+    constants = training_constants(train)
+    truth, known = labels.loc[logits.index].to_numpy(), logits[list(PREDICTION_TYPES)].to_numpy()
+    ladder = climb(known, truth, random_groups(list(logits.index)), constants)
     values = pd.DataFrame(np.tile(constants, (len(labels), 1)), labels.index, labels.columns)
-    values.loc[logits.index, :] = out_of_fold_values(
-        known, truth, folds.loc[logits.index].to_numpy(), constants
-    )
+    values.loc[logits.index, :] = ladder.values
     return OutOfFold(
         studies=list(labels.index),
         values=values.to_numpy(),
         truth=labels.to_numpy(),
         without_logits=[uid for uid in labels.index if uid not in logits.index],
-        calibration=Calibration.fit(known, truth, constants),
+        ladder=ladder,
     )
 
 
@@ -115,8 +151,8 @@ def read_logits(run: Path, folds: pd.Series) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame of float64
-        Columns as PREDICTION_TYPES, indexed by study.
+    DataFrame
+        fold int64, then logits float64 in columns as PREDICTION_TYPES, indexed by StudyInstanceUID.
 
     Raises
     ------
@@ -132,11 +168,41 @@ def _fold_logits(run: Path, fold: int, folds: pd.Series) -> pd.DataFrame:
         raise InputError(
             f"{path}: no such file; fold {fold} is not trained yet: `make train FOLD={fold}` makes it"
         )
-    frame = pd.read_csv(path, dtype={UID_COLUMN: str}).set_index(UID_COLUMN)
+    frame = pd.read_csv(path, dtype={UID_COLUMN: str}, float_precision="round_trip").set_index(UID_COLUMN)
     wrong = [uid for uid in frame.index if folds.get(uid) != fold]
     if wrong or list(frame.columns) != list(PREDICTION_TYPES) or not np.isfinite(frame.to_numpy()).all():
         raise InputError(
             f"{path}: expected finite logits {', '.join(PREDICTION_TYPES)} of fold {fold}'s studies alone, found "
             f"{len(wrong)} studies of other folds; delete the folder and run `make train FOLD={fold}`"
         )
+    frame.insert(0, "fold", fold)
     return frame
+
+
+def read_oof_logits(run: Path) -> pd.DataFrame:
+    """Read the held-out logits that `make cv` or `make blend` left in a run.
+
+    Parameters
+    ----------
+    run : Path
+        The folder of the run or blend.
+
+    Returns
+    -------
+    DataFrame
+        As from `read_logits`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or can't be used.
+    """
+    path = RunLayout(run).oof_logits
+    columns = (UID_COLUMN, "fold", *PREDICTION_TYPES)
+    frame = checks.read_text(path, columns, advice="`make cv` makes it")
+    checks.check_study_uids(frame[UID_COLUMN], path)
+    checks.check_unique(frame[UID_COLUMN], path)
+    for column in columns[1:]:
+        frame[column] = checks.numbers(frame, column, path, UID_COLUMN)
+    frame["fold"] = frame["fold"].astype(np.int64)
+    return frame.set_index(UID_COLUMN)[list(columns[1:])]

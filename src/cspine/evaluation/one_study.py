@@ -9,7 +9,7 @@ from cspine.competition.submission import probability_of
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
 from cspine.evaluation.figures import png, study_picture
-from cspine.inference.ensemble import Ensemble
+from cspine.inference.blends import load_models
 from cspine.inference.studies import Limits, predict_studies
 
 
@@ -32,16 +32,17 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
     """
     if not study.is_dir():
         raise InputError(f"--study {study}: no such folder; expected one with the .dcm files of a CT series")
-    ensemble, calibration = Ensemble.load(run), Calibration.load(run)
+    models, calibration = load_models(run), Calibration.load(run)
     name = study.resolve().name
     decoded = out / f".decoded-{name}"
     with storage.locked(out, "predict"):
         shutil.rmtree(decoded, ignore_errors=True)
-        (found,) = predict_studies({name: study}, ensemble, decoded, Limits(workers=1))
+        (found,) = predict_studies({name: study}, models, decoded, Limits(workers=1))
         shutil.rmtree(decoded, ignore_errors=True)
-    if found.logits is None or found.column is None:
+    if found.fold_logits is None or found.column is None:
         raise InputError(found.reason)
-    values = calibration.apply(found.logits)
+    values = calibration.apply(found.fold_logits.mean(axis=0))
+    seconds = round(sum(found.seconds.values()), 2)
     probability = dict(zip(PREDICTION_TYPES, probability_of(values).tolist(), strict=True))
     for kind, share in probability.items():
         print(f"{kind:<16}{share:.3f}  {'#' * round(40 * share)}")
@@ -55,10 +56,10 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
             "probability": probability,
             "submitted_value": dict(zip(PREDICTION_TYPES, values.tolist(), strict=True)),
             "notes": list(found.column.notes),
-            "seconds": round(found.seconds, 2),
+            "seconds": seconds,
         },
     )
     picture = target.with_suffix(".png")
-    title = f"{name}, window {ensemble.preset.column.window_name}"
+    title = f"{name}, window {models.window_name}"
     storage.write_bytes(picture, png(study_picture(found.column, values, title=title)))
-    cli.log_stage("predict", read=study, wrote=f"{target} and {picture}", seconds=round(found.seconds, 2))
+    cli.log_stage("predict", read=study, wrote=f"{target} and {picture}", seconds=seconds)

@@ -8,12 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cspine import cli, storage
-from cspine.competition import checks, rows, scoring, tables
+from cspine.competition import checks, rows, tables
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.competition.metric import study_losses
 from cspine.errors import InputError
 from cspine.evaluation import figures
 from cspine.evaluation.page import Section, count_notes, write_page
+from cspine.evaluation.score_table import format_tables, from_dict
 from cspine.execution.store import INDEX, StudyStore
 from cspine.preprocessing.column import Column
 from cspine.preprocessing.stores import open_columns
@@ -61,7 +62,7 @@ def report_run(sources: ReportSources) -> None:
     """
     run = RunLayout(sources.run)
     scores = storage.read_json(run.scores, made_by="make score")
-    table = scoring.from_dict(scores)
+    table = from_dict(scores["scores"])
     uids, values = rows.wide(tables.read_submission(run.oof, advice="`make cv` makes it"))
     train = tables.read_train(sources.raw).set_index(checks.UID_COLUMN)
     truth = train.loc[uids, list(PREDICTION_TYPES)].to_numpy(np.float64)
@@ -69,7 +70,7 @@ def report_run(sources: ReportSources) -> None:
     sections = [
         Section("Scores", "Lower is better; the gain is over the best constants 2q / (1 + q) of the training rates q. "
                 "Out-of-fold values are calibrated on the other folds; a fold judged at several epochs kept the best.",
-                block=scoring.format_tables(table),
+                block=format_tables(table),
                 pictures=(("Gain over the constants, level by level", figures.gain_picture(table)),)),
         Section("Calibration", "Out of fold. A submitted value v stands for the probability v / (2 - v).",
                 pictures=(("Predicted probability against the share that is fractured",

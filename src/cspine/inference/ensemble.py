@@ -1,11 +1,15 @@
 """The trained networks of a run as one thing that can be asked."""
 
+import hashlib
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from cspine.dicom.volume import Volume
 from cspine.errors import InputError
 from cspine.networks.classifier import Classifier, study_logits
 from cspine.networks.fold_models import (
@@ -16,10 +20,10 @@ from cspine.networks.fold_models import (
 )
 from cspine.networks.locator import Locator, label_map
 from cspine.networks.precision import best_device
-from cspine.preprocessing.column import Column
+from cspine.preprocessing.column import Column, cut_column
 from cspine.preprocessing.stacks import study_stacks
 from cspine.settings.layout import CLASSIFIER, LOCATOR, MADE_BY, RunLayout
-from cspine.settings.presets import Preset
+from cspine.settings.presets import Preset, reproducible_settings
 
 
 def models_of(run: Path) -> tuple[list[Path], list[Path]]:
@@ -67,6 +71,17 @@ def models_of(run: Path) -> tuple[list[Path], list[Path]]:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the networks say about one study."""
+
+    fold_logits: np.ndarray
+    """Logits of each fold, float64 (folds, 8), C1 to C7 then patient_overall."""
+    column: Column
+    seconds: dict[str, float]
+    """Part ("locate", "cut", "classify") -> how long it took."""
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """All folds of a run's locator and classifier."""
 
@@ -74,6 +89,10 @@ class Ensemble:
     locators: list[Locator]
     classifiers: list[Classifier]
     device: torch.device
+    column_key: str = ""
+    """Equal for runs that cut the same columns: their locators and settings are the same."""
+    split: str = ""
+    """The split of the studies on which the folds were trained, as a hash."""
 
     @classmethod
     def load(cls, run: Path, device: torch.device | None = None) -> "Ensemble":
@@ -110,7 +129,68 @@ class Ensemble:
             locators=[load_locator(path, device) for path in locators],
             classifiers=[load_classifier(path, device) for path in classifiers],
             device=device,
+            column_key=_column_key(locators, preset),
+            split=read_fold_description(classifiers[0], CLASSIFIER).split,
         )
+
+    @property
+    def spacing_mm(self) -> float:
+        """Voxel size of the small volumes that `answer` takes."""
+        return self.preset.locator.spacing_mm
+
+    @property
+    def window_name(self) -> str:
+        """The window in which columns are cut, for pictures."""
+        return self.preset.column.window_name
+
+    def answer(self, volume: Volume, small: np.ndarray, affine: np.ndarray) -> Answer:
+        """Find the column of a scan and give each fold's logits of it.
+
+        Parameters
+        ----------
+        volume : Volume
+            The scan.
+        small : ndarray of int16, shape (z, y, x)
+            The same scan at `spacing_mm`, in Hounsfield units.
+        affine : ndarray of float64, shape (4, 4)
+            Of the small copy, from (z, y, x) index to patient mm.
+
+        Returns
+        -------
+        Answer
+            Logits, column, and how long each part took.
+
+        Raises
+        ------
+        InputError
+            If no column can be cut.
+        """
+        seconds = {}
+        started = time.perf_counter()
+        labels = self.segment(small)
+        seconds["locate"] = time.perf_counter() - started
+        started = time.perf_counter()
+        column = cut_column(volume, labels, affine, self.preset.column)
+        seconds["cut"] = time.perf_counter() - started
+        answer = self.answer_about(column)
+        return Answer(answer.fold_logits, column, seconds | answer.seconds)
+
+    def answer_about(self, column: Column) -> Answer:
+        """Give each fold's logits of a column that is there already.
+
+        Parameters
+        ----------
+        column : Column
+            The study's column.
+
+        Returns
+        -------
+        Answer
+            Logits, the same column, and how long it took.
+        """
+        started = time.perf_counter()
+        logits = self.predict(column)
+        return Answer(logits, column, {"classify": time.perf_counter() - started})
 
     def segment(self, hu: np.ndarray) -> np.ndarray:
         """Label a small volume.
@@ -128,7 +208,7 @@ class Ensemble:
         return label_map(self.locators, hu, self.device)
 
     def predict(self, column: Column) -> np.ndarray:
-        """Compute mean logits of the folds for a column.
+        """Compute each fold's logits for a column.
 
         Parameters
         ----------
@@ -137,11 +217,18 @@ class Ensemble:
 
         Returns
         -------
-        ndarray of float64, shape (8,)
+        ndarray of float64, shape (folds, 8)
             C1 to C7 then patient_overall.
         """
         images, masks = study_stacks(column, self.preset.stacks)
-        logits = study_logits(
-            self.classifiers, torch.from_numpy(images)[None], torch.from_numpy(masks)[None], self.device
-        )
-        return logits[0].double().numpy()
+        batch = torch.from_numpy(images)[None], torch.from_numpy(masks)[None]
+        logits = [study_logits([classifier], *batch, self.device)[0] for classifier in self.classifiers]
+        return torch.stack(logits).double().numpy()
+
+
+def _column_key(locators: list[Path], preset: Preset) -> str:
+    """SHA-256 of all that shapes a column: the locators' files and the column's settings."""
+    digest = hashlib.sha256(json.dumps(reproducible_settings(preset.column), sort_keys=True).encode())
+    for path in locators:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

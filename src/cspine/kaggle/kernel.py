@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cspine import cli, storage
 from cspine.competition.checks import UID_COLUMN
-from cspine.competition.labels import PUBLISHED
+from cspine.competition.labels import PREDICTION_TYPES, PUBLISHED
 from cspine.competition.metric import best_constants
 from cspine.competition.rows import split_row_ids
 from cspine.competition.submission import assemble, write_submission
 from cspine.competition.tables import read_sample
 from cspine.errors import InputError
+from cspine.evaluation.averaging import FoldNoise
 from cspine.evaluation.calibration import Calibration
-from cspine.inference.ensemble import Ensemble
+from cspine.inference.blends import load_models
 from cspine.inference.studies import Limits, Prediction, predict_studies
-from cspine.settings.layout import INFERENCE_REPORT, SUBMISSION
+from cspine.settings.layout import FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
 
 TIME_LIMIT_S = 8.5 * 3600
 """Kaggle stops a kernel after 9 hours; half an hour stays for the rest."""
@@ -41,6 +43,11 @@ class InferenceReport:
     """Study -> why it fell back to the constants."""
     notes: dict[str, list[str]] = field(default_factory=dict)
     """Study -> what had to be mended to predict it."""
+    seconds_by_part: dict[str, float] = field(default_factory=dict)
+    """Part ("decode", "locate", "cut", "classify") -> seconds over all studies."""
+    slopes: dict[str, float] = field(default_factory=dict)
+    """The slopes that were used for the folds' mean ("level", "overall"), and the share of the held-out logits'
+    spread that averaging removes ("level_removed", "overall_removed")."""
 
 
 class KernelRun:
@@ -51,32 +58,53 @@ class KernelRun:
         self.sample = read_sample(competition)
         self.studies = list(split_row_ids(self.sample["row_id"])[UID_COLUMN].unique())
         self.constants = best_constants(PUBLISHED["train"].rates())
-        self.values: dict[str, np.ndarray] = {}
+        self.fold_logits: dict[str, np.ndarray] = {}
+        self.calibration: Calibration | None = None
         self.report = InferenceReport(studies=len(self.studies))
         self.path = working / SUBMISSION
 
     def write(self) -> None:
         """Write what is known so far."""
-        frame, _ = assemble(self.sample, self.values, self.constants)
+        frame, _ = assemble(self.sample, self.values(), self.constants)
         write_submission(self.path, frame, self.sample)
 
-    def take(self, prediction: Prediction, calibration: Calibration) -> None:
+    def values(self) -> dict[str, np.ndarray]:
+        """Turn the logits that are there into values: the folds' mean, calibrated for such a mean.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (8,)
+            Study to values to submit.
+        """
+        if not self.fold_logits or self.calibration is None:
+            return {}
+        logits, calibration = np.stack(list(self.fold_logits.values())), self.calibration
+        noise = FoldNoise.measure(logits)
+        averaging = calibration.averaging
+        if noise is not None and averaging is not None:
+            calibration, shares = calibration.for_mean(noise), averaging.shares(noise)
+            figures = (calibration.level_slope, calibration.overall_slope, *shares)
+            names = ("level", "overall", "level_removed", "overall_removed")
+            self.report.slopes = dict(zip(names, figures, strict=True))
+        return dict(zip(self.fold_logits, calibration.apply(logits.mean(axis=1)), strict=True))
+
+    def take(self, prediction: Prediction) -> None:
         """Note one study's outcome.
 
         Parameters
         ----------
         prediction : Prediction
             The study's logits, or the reason why there are none.
-        calibration : Calibration
-            From logits to values to submit.
         """
-        if prediction.logits is None or prediction.column is None:
+        for part, took in prediction.seconds.items():
+            self.report.seconds_by_part[part] = self.report.seconds_by_part.get(part, 0.0) + took
+        if prediction.fold_logits is None or prediction.column is None:
             self.report.fell_back[prediction.study] = prediction.reason
             return
-        self.values[prediction.study] = calibration.apply(prediction.logits)
+        self.fold_logits[prediction.study] = prediction.fold_logits
         if prediction.column.notes:
             self.report.notes[prediction.study] = list(prediction.column.notes)
-        if len(self.values) % WRITE_EVERY == 0:
+        if len(self.fold_logits) % WRITE_EVERY == 0:
             self.write()
 
     def folders(self) -> dict[str, Path]:
@@ -108,8 +136,8 @@ class KernelRun:
         InputError
             If the models or the calibration can't be used, or if no study at all could be predicted.
         """
-        calibration = Calibration.load(models)
-        self.constants = np.array(calibration.constants)
+        self.calibration = Calibration.load(models)
+        self.constants = np.array(self.calibration.constants)
         self.write()
         folders = self.folders()
         if not folders:
@@ -117,13 +145,13 @@ class KernelRun:
         decoded = self.working / "decoded"
         shutil.rmtree(decoded, ignore_errors=True)
         limits = Limits(workers=os.cpu_count() or 2, until=until)
-        found = predict_studies(folders, Ensemble.load(models), decoded, limits)
+        found = predict_studies(folders, load_models(models), decoded, limits)
         try:
             for prediction in cli.progress(found, unit="study", total=len(folders), what="predict"):
-                self.take(prediction, calibration)
+                self.take(prediction)
         finally:
             shutil.rmtree(decoded, ignore_errors=True)
-        if not self.values:
+        if not self.fold_logits:
             raise InputError(
                 f"{self.competition}: none of {len(folders)} studies could be predicted; see the reasons"
             )
@@ -138,20 +166,34 @@ class KernelRun:
         """
         self.write()
         for study in self.studies:
-            if study not in self.values:
+            if study not in self.fold_logits:
                 reason = self.report.fell_back.setdefault(study, self.report.problem)
                 print(f"constants for study {study}: {reason}", flush=True)
-        self.report.predicted = len(self.values)
+        self.report.predicted = len(self.fold_logits)
         self.report.seconds = round(time.monotonic() - started, 1)
+        self.report.seconds_by_part = {
+            part: round(took, 2) for part, took in self.report.seconds_by_part.items()
+        }
+        self.write_fold_logits()
         storage.write_json(self.working / INFERENCE_REPORT, vars(self.report))
         cli.log_stage(
             "kernel",
             read=self.competition,
             wrote=self.path,
             studies=len(self.studies),
-            predicted=len(self.values),
+            predicted=len(self.fold_logits),
             seconds_a_study=round(self.report.seconds / max(len(self.studies), 1), 2),
         )
+
+    def write_fold_logits(self) -> None:
+        """Write what each fold said about each study."""
+        rows = [
+            (study, fold, *logits)
+            for study, folds in self.fold_logits.items()
+            for fold, logits in enumerate(folds.tolist())
+        ]
+        frame = pd.DataFrame(rows, columns=[UID_COLUMN, "fold", *PREDICTION_TYPES])
+        storage.write_csv(self.working / FOLD_LOGITS, frame)
 
 
 def main(competition: Path, models: Path, working: Path) -> int:

@@ -22,6 +22,8 @@ LOGITS = "logits.csv"
 CALIBRATION = "calibration.json"
 SUBMISSION, INFERENCE_REPORT = "submission.csv", "inference.json"
 """What the inference kernel leaves: the submission, and what it noted while it made it."""
+FOLD_LOGITS = "fold_logits.csv"
+"""Beside them: StudyInstanceUID, fold and eight logits, a row for each study and fold."""
 
 DEFAULT_RAW = Path("data/raw/rsna-2022-cervical-spine-fracture-detection")
 DEFAULT_CACHE = Path("data/cache") / DEFAULT_PRESET
@@ -146,6 +148,16 @@ class RunLayout:
     def oof(self) -> Path:
         """Out-of-fold predictions, calibrated: row_id, fractured."""
         return self.root / "oof.csv"
+
+    @property
+    def oof_logits(self) -> Path:
+        """Held-out logits of all folds, not calibrated: StudyInstanceUID, fold, eight logits."""
+        return self.root / "oof_logits.csv"
+
+    @property
+    def blend(self) -> Path:
+        """The members and weights of a blend; a single run has no such file."""
+        return self.root / "blend.json"
 
     @property
     def calibration(self) -> Path:
