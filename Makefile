@@ -10,6 +10,7 @@ FOLD   ?= all
 OUT    ?= data/submissions/$(notdir $(RUN))
 SUBMISSION ?=
 SOLUTION   ?=
+LEADERBOARD ?=
 STUDY  ?=
 RUNS   ?=
 OWNER  ?= OWNER
@@ -46,11 +47,12 @@ replica-gallery: $(READY)  ## write a page of the replica's patients, fractures 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
 	$(PY) src/describe.py --raw $(RAW) --cache $(CACHE)
 
-split: $(READY)  ## RAW= CACHE= FOLDS=: give every study a fold, once
-	$(PY) src/split.py --raw $(RAW) --cache $(CACHE) --folds $(FOLDS)
-
 prepare: $(READY)  ## RAW= CACHE= PRESET=: read every series, cache it at the locator's spacing
 	$(PY) src/prepare.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
+
+split: $(READY)  ## RAW= CACHE= FOLDS= [LEADERBOARD=1 OUT=]: give every study a fold, once; or make a local competition
+	$(PY) src/split.py --raw $(RAW) --cache $(CACHE) --folds $(FOLDS) \
+	  $(if $(LEADERBOARD),--leaderboard $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/raw/leaderboard))
 
 locate: $(READY)  ## CACHE= RUN= PRESET=: train the locator folds, label every study out of fold
 	$(PY) src/locate.py --cache $(CACHE) --run $(RUN) --preset $(PRESET)
@@ -102,14 +104,17 @@ DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo P
 
 demo: $(READY)  ## the pipeline on a small synthetic competition, without a GPU
 	$(MAKE) --no-print-directory replica RAW=data/raw/demo \
-	  EXTRA="--train 288 --public 24 --private 72 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
-	$(MAKE) --no-print-directory describe split prepare locate columns train cv submission $(DEMO)
+	  EXTRA="--train 288 --public 40 --private 120 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
+	$(MAKE) --no-print-directory describe prepare split locate columns train cv submission $(DEMO)
 	$(MAKE) --no-print-directory score $(DEMO) SUBMISSION=data/submissions/demo/submission.csv \
 	  SOLUTION=data/raw/demo/solution.csv EXTRA="--require-lower-bound-percent 5"
 	$(MAKE) --no-print-directory report $(DEMO)
 
 bench-scans: $(READY)  ## measure prepare against the published loop and the raw decoder
 	$(PY) benchmarks/bench_scans.py $(EXTRA)
+
+bench-splits: $(READY)  ## measure how alike folds and parts are, and whether near-duplicates are found
+	$(PY) benchmarks/bench_splits.py $(EXTRA)
 
 bench-intervals: $(READY)  ## measure how often the intervals hold the true score, and what they cost
 	$(PY) benchmarks/bench_intervals.py $(EXTRA)
@@ -138,4 +143,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery describe split prepare locate columns train cv blend submission score report predict notebooks wheels push demo bench-scans bench-intervals bench-calibration bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery describe prepare split locate columns train cv blend submission score report predict notebooks wheels push demo bench-scans bench-splits bench-intervals bench-calibration bench-replica pictures test test-pipeline lint format

@@ -21,6 +21,8 @@ from scipy.stats import norm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from markdown_table import markdown  # noqa: E402
+
 from cspine import cli, storage  # noqa: E402
 from cspine.competition.checks import UID_COLUMN  # noqa: E402
 from cspine.competition.labels import PREDICTION_TYPES, PUBLISHED  # noqa: E402
@@ -303,16 +305,6 @@ def _single_and_corrected(found: Evidence) -> tuple[Calibration, Calibration]:
     noise = FoldNoise.measure(found.fold_logits)
     assert noise is not None, "too few unseen studies"
     return single, replace(single, averaging=replace(curve, kept_from=0.0)).for_mean(noise)
-
-
-def markdown(table: pd.DataFrame, first: str) -> str:
-    """A table as Markdown; floats with four digits."""
-    heads = [first, *map(str, table.columns)]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for name, row in zip(table.index, table.to_numpy(), strict=True):
-        cells = [f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row]
-        lines.append("| " + " | ".join([str(name), *cells]) + " |")
-    return "\n".join(lines)
 
 
 def main(flags: Flags) -> None:

@@ -20,7 +20,7 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.competition.inventory import describe_folder
+    from cspine.preprocessing.describe import describe_folder
 
     describe_folder(flags.raw, flags.cache)
 

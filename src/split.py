@@ -1,5 +1,6 @@
-"""Split the training studies into folds with every level balanced; writes folds.csv into the cache."""
+"""Split the training studies into folds that are alike, or make a local competition out of them."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -18,7 +19,9 @@ class Flags(CacheFlag, RawFlag):
     folds: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_FOLDS
     """How many folds."""
     seed: Annotated[int, Field(ge=0)] = 2022
-    """The seed that breaks ties; the same seed gives the same folds."""
+    """The seed of the first random folds; the same seed gives the same folds."""
+    leaderboard: Path | None = None
+    """Instead of folds: write a local competition (train, public, private as the original's) into this folder."""
 
 
 def main(flags: Flags) -> None:
@@ -29,9 +32,12 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.competition.splits import split_studies
+    from cspine.preprocessing.split import split_leaderboard, split_studies
 
-    split_studies(flags.raw, flags.cache, flags.folds, flags.seed)
+    if flags.leaderboard is not None:
+        split_leaderboard(flags.raw, flags.cache, flags.leaderboard, flags.seed)
+    else:
+        split_studies(flags.raw, flags.cache, flags.folds, flags.seed)
 
 
 if __name__ == "__main__":

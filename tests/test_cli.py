@@ -96,6 +96,7 @@ def test_nothing_heavy_is_imported_before_the_flags_are_parsed(script):
 
 
 WRONG = {
+    "blend": {"--nonsense": "--nonsense", "--out": "--out"},
     "columns": {"--workers 0": "workers", "--preset t5": "--preset"},
     "cv": {"--cache": "--cache", "--nonsense 3": "--nonsense"},
     "describe": {"--raw": "--raw"},
@@ -112,7 +113,11 @@ WRONG = {
         "--out a --train 0 --public 0 --private 0": "at least one study",
     },
     "report": {"--studies 0": "studies", "--studies 51": "studies"},
-    "score": {"--minimum-gain-percent much": "--minimum-gain-percent"},
+    "score": {
+        "--require-lower-bound-percent much": "--require-lower-bound-percent",
+        "--run a": "--run",
+        "--json": "--json",
+    },
     "split": {"--folds 1": "folds", "--folds 2.5": "--folds", "--seed -1": "seed"},
     "submission": {"--out": "--out"},
     "train": {"--preset demo2": "--preset", "--pretrained maybe": "maybe"},
@@ -292,7 +297,9 @@ def test_defaults_of_flags_are_those_of_the_makefile():
     for (script, field), variable in given_flags().items():
         default = defaults(script)[field]
         if variable == field.upper() and default is not MISSING:
-            assert str(default) == expanded(variable), f"{script}.py --{field}: {default}"
+            assert ("" if default == () else str(default)) == expanded(variable), (
+                f"{script}.py --{field}: {default}"
+            )
             compared.add(variable)
     assert compared >= {"RAW", "CACHE", "RUN", "OUT", "PRESET", "FOLDS", "FOLD", "OWNER"}
 

@@ -1,5 +1,7 @@
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from cspine.competition import inventory
@@ -63,6 +65,55 @@ def other_test_folder(raw):
 def short_sample(raw):
     path = raw / "sample_submission.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+
+
+def box_at(raw, x, y, number=2, study=2):
+    path = raw / "train_bounding_boxes.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], f"{U}{study},{x},{y},43.0,61.5,{number}"]) + "\n")
+
+
+TRAITS = pd.DataFrame(
+    {"rows": 512.0, "columns": 512.0, "header_uid": [f"{U}{n}" for n in range(1, 7)]},
+    index=[f"{U}{n}" for n in range(1, 7)],
+)
+
+
+@pytest.mark.parametrize(("x", "y"), [(5000, 10), (-40, 10), (10, -2), (10, 452), (470.5, 10), (-1e6, 1e6)])
+def test_a_box_that_leaves_the_image_is_named(raw, x, y):
+    box_at(raw, x, y)
+    assert inventory.describe(raw, TRAITS)["missing"] == [f"1 boxes that leave the image: {U}2 slice 2"]
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (-0.5, 10), (469, 450.5), (469.9, 10)])
+def test_a_box_at_the_edge_is_none(raw, x, y):
+    box_at(raw, x, y)
+    assert inventory.describe(raw, TRAITS)["missing"] == []
+
+
+@pytest.mark.parametrize("number", [3, 99999, 0])
+def test_a_box_on_no_slice_is_named(raw, number):
+    box_at(raw, 10, 10, number)
+    assert inventory.describe(raw, TRAITS)["missing"] == [
+        f"1 boxes on a slice that does not exist: {U}2 slice {number}"
+    ]
+
+
+def test_files_of_another_study_and_unreadable_headers_are_named(raw):
+    traits = TRAITS.copy()
+    traits.loc[f"{U}3", "header_uid"] = f"{U}4"
+    traits.loc[f"{U}5", ["rows", "columns", "header_uid"]] = [np.nan, np.nan, ""]
+    assert inventory.describe(raw, traits)["missing"] == [
+        f"1 folders with the files of another StudyInstanceUID: {U}3",
+        f"1 studies whose headers can't be read: {U}5",
+    ]
+
+
+def test_problems_of_masks_are_passed_on(raw):
+    problems = {"masks without all of C1 to C7": [f"{U}3 (lacks C2)"]}
+    assert inventory.describe(raw, None, problems)["missing"] == [
+        f"1 masks without all of C1 to C7: {U}3 (lacks C2)"
+    ]
 
 
 ODD = {

@@ -51,7 +51,12 @@ def test_split_writes_once_and_refuses_another_split(raw, tmp_path):
     assert "wrote nothing" in again.stdout
     fails("split.py", [*flags[:-3], 3], [str(cache / "folds.csv"), "another split", "delete"])
     assert (cache / "folds.csv").read_bytes() == first
-    assert [path.name for path in sorted(cache.iterdir())] == [".lock", "folds.csv"]
+    assert [path.name for path in sorted(cache.iterdir())] == [
+        ".lock",
+        "folds.csv",
+        "split.json",
+        "traits.csv",
+    ]
 
 
 def test_split_refuses_flags_and_labels_that_make_no_sense(raw, tmp_path):

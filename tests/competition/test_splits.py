@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cspine.competition import splits
+from cspine.competition import splits, strata
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
 from cspine.errors import InputError
 
@@ -28,6 +28,64 @@ def test_every_column_is_spread_evenly_over_the_folds(studies, folds, scale, see
     spread = counts.max() - counts.min()
     assert spread.max() <= 3 and spread[list(LEVELS)].max() <= 2, spread.to_dict()
     assert counts[list(PREDICTION_TYPES)].sum().tolist() == train[list(PREDICTION_TYPES)].sum().tolist()
+
+
+def patients(train: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Sex, age and one of twelve sites, some of them rare."""
+    random = np.random.default_rng(seed)
+    shares = np.array([327, 135, 287, 353, 356, 66, 422, 236, 39, 149, 287, 455])
+    return pd.DataFrame(
+        {
+            "site": random.choice(
+                [str(number) for number in range(1, 13)], len(train), p=shares / shares.sum()
+            ),
+            "sex": random.choice(["M", "F"], len(train), p=[0.63, 0.37]),
+            "age": random.normal(54, 21, len(train)).round(),
+        },
+        index=train["StudyInstanceUID"],
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_patients_boxes_and_masks_are_spread_as_evenly_as_labels(seed):
+    """On 2,019 studies: no fold differs by more than 0.03 standard deviations in anything."""
+    train = cohort(2019, seed)
+    random = np.random.default_rng(seed)
+    positive = train.loc[train["patient_overall"] == 1, "StudyInstanceUID"].to_numpy()
+    boxed = set(random.choice(positive, 235, replace=False))
+    masked = set(random.choice(train["StudyInstanceUID"], 87, replace=False))
+    table = strata.strata(train, boxed, masked, patients(train, seed))
+    folds = splits.make_folds(train, 5, seed, table)
+    differences = strata.standardised_differences(table, folds)
+    assert differences.abs().max(axis=None) <= 0.03, differences.abs().max().nlargest(3)
+    in_fold = [folds.index[folds == fold] for fold in range(5)]
+    assert {len(masked & set(uids)) for uids in in_fold} <= {17, 18}
+    assert {len(boxed & set(uids)) for uids in in_fold} <= {46, 47, 48}
+    assert {len(uids) for uids in in_fold} == {403, 404}
+    shuffled = train.sample(frac=1, random_state=0)
+    again = splits.make_folds(
+        shuffled, 5, seed, strata.strata(shuffled, boxed, masked, patients(train, seed))
+    )
+    assert again.sort_index().equals(folds.sort_index())
+
+
+def test_near_duplicates_share_a_fold_and_chains_hold_together():
+    train = cohort(101, 5)
+    uids = train["StudyInstanceUID"].tolist()
+    pairs = [(uids[0], uids[50]), (uids[50], uids[77]), (uids[3], uids[4]), (uids[9], "unknown")]
+    folds = splits.make_folds(train, 5, 0, None, pairs)
+    assert folds[uids[0]] == folds[uids[50]] == folds[uids[77]] and folds[uids[3]] == folds[uids[4]]
+    assert folds.value_counts().max() - folds.value_counts().min() <= 1
+    counts = splits.count_positives(folds, train)
+    assert (counts[list(LEVELS)].max() - counts[list(LEVELS)].min()).max() <= 2
+
+
+def test_parts_have_the_sizes_asked_for():
+    train = cohort(300, 1)
+    table = strata.strata(train, set(), set())
+    parts = splits.make_parts(table, [200, 30, 70], 0)
+    assert parts.value_counts().sort_index().tolist() == [200, 30, 70]
+    assert strata.standardised_differences(table, parts).abs().max(axis=None) < 0.1
 
 
 def test_a_random_split_would_not_pass_that_test():

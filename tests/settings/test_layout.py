@@ -65,7 +65,7 @@ def properties_of(layout: CacheLayout | RunLayout) -> set[str]:
 
 def test_a_cache_holds_what_the_page_says():
     assert properties_of(CACHE) == below(CACHE.root)
-    assert len(below(CACHE.root)) == 5
+    assert len(below(CACHE.root)) == 8
 
 
 def test_a_run_holds_what_the_page_says():

@@ -11,8 +11,9 @@ from cspine.competition.metric import best_constants, column_loss, global_loss, 
 from cspine.errors import InputError
 from cspine.networks import precision
 from cspine.networks.checkpoints import read_description
+from cspine.networks.classifier import study_and_slice_logits
 from cspine.networks.fold_models import load_classifier, load_locator, preset_of
-from cspine.settings.layout import CLASSIFIER, LOGITS, RunLayout
+from cspine.settings.layout import CLASSIFIER, LOGITS, SLICE_LOGITS, RunLayout
 from cspine.training import classify
 from cspine.training.classify import ClassifierStage, predict, train_fold
 from cspine.training.distributed import DistributedContext
@@ -88,12 +89,23 @@ def test_a_finished_fold_is_left_alone(trained, monkeypatch):
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_logits_that_a_kill_prevented_are_made_up_for(trained):
-    path = RunLayout(trained.run).fold(CLASSIFIER, 1) / LOGITS
-    content = path.read_text()
+@pytest.mark.parametrize("name", [LOGITS, SLICE_LOGITS])
+def test_logits_that_a_kill_prevented_are_made_up_for(trained, name):
+    path = RunLayout(trained.run).fold(CLASSIFIER, 1) / name
+    content = path.read_bytes()
     path.unlink()
     train_fold(trained, 1)
-    assert path.read_text() == content
+    assert path.read_bytes() == content
+
+
+def test_slice_logits_are_those_of_the_held_out_studies_in_order(trained):
+    slices = np.load(RunLayout(trained.run).slice_logits(1))
+    held_out = trained.dataset(1, held_out=True)
+    assert slices.shape == (len(held_out), 7, CLASSIFY.stacks.slices) and slices.dtype == np.float32
+    model = load_classifier(RunLayout(trained.run).model(CLASSIFIER, 1), ALONE.device)
+    part = held_out[-1, 0, 3]
+    _, expected = study_and_slice_logits(model, part["images"][None], part["masks"][None], ALONE.device)
+    np.testing.assert_allclose(slices[3], expected[0].numpy(), atol=1e-3)
 
 
 def test_logits_follow_the_studies(trained, tmp_path):
@@ -122,11 +134,12 @@ def test_a_prediction_does_not_depend_on_its_company(trained, monkeypatch):
     monkeypatch.setattr(precision, "fast_precision", lambda device: torch.float32)
     model = load_classifier(RunLayout(trained.run).model(CLASSIFIER, 1), ALONE.device)
     data = trained.dataset(1, held_out=True)
-    together = predict(model, data, trained)
+    together, slices = predict(model, data, trained)
     one = replace(
         CLASSIFY, classifier_training=replace(CLASSIFY.classifier_training, batch_size=1, workers=2)
     )
-    assert np.allclose(together, predict(model, data, replace(trained, preset=one)), atol=1e-4)
+    alone = predict(model, data, replace(trained, preset=one))
+    assert np.allclose(together, alone[0], atol=1e-4) and np.allclose(slices, alone[1], atol=1e-4)
 
 
 def test_a_fold_without_studies_is_named(trained):

@@ -14,7 +14,7 @@ from helpers.necks import columns
 from cspine.competition.metric import global_loss
 from cspine.networks import precision
 from cspine.networks.fold_models import load_classifier
-from cspine.settings.layout import CLASSIFIER, LOGITS, MODEL, RunLayout
+from cspine.settings.layout import CLASSIFIER, LOGITS, MODEL, SLICE_LOGITS, RunLayout
 from cspine.training.classify import ClassifierStage, predict
 from cspine.training.distributed import DistributedContext, init_distributed
 
@@ -82,7 +82,13 @@ def trained(tmp_path_factory):
 @pytest.mark.slow
 def test_one_set_of_files(trained):
     folder = RunLayout(trained / "run").fold(CLASSIFIER, 1)
-    assert {path.name for path in folder.iterdir()} == {MODEL, LOGITS, "metrics.csv", "tensorboard"}
+    assert {path.name for path in folder.iterdir()} == {
+        MODEL,
+        LOGITS,
+        SLICE_LOGITS,
+        "metrics.csv",
+        "tensorboard",
+    }
     assert len(list((folder / "tensorboard").iterdir())) == 2  # one an evaluation, of one process
 
 
@@ -102,7 +108,8 @@ def test_the_logits_are_those_of_the_checkpoint(trained, monkeypatch):
     held_out = stage.dataset(1, held_out=True)
     found = pd.read_csv(folder / LOGITS, dtype={"StudyInstanceUID": str}).set_index("StudyInstanceUID")
     assert list(found.index) == held_out.uids and len(found) == 7
-    wanted = predict(load_classifier(folder / MODEL, ALONE.device), held_out, stage)
+    wanted, slices = predict(load_classifier(folder / MODEL, ALONE.device), held_out, stage)
+    np.testing.assert_allclose(np.load(folder / SLICE_LOGITS), slices, atol=1e-4)
     assert np.allclose(found.to_numpy(), wanted, atol=1e-4)
     assert np.abs(wanted).min(axis=1).max() > 0  # no study was left at zero
     labels = np.stack([truth[study] for study in found.index])

@@ -36,8 +36,14 @@ def test_it_learns(trained):
     stage, _ = trained
     for fold in range(2):
         metrics = pd.read_csv(RunLayout(stage.run).fold(LOCATOR, fold) / "metrics.csv")
+        assert metrics["loss"].notna().all()  # every epoch
+        metrics = metrics.dropna(subset="score")
         assert metrics["dice"].max() > 0.6
         assert np.allclose(metrics["score"], 1 - metrics["dice"])
+        each = metrics[[f"dice_C{level}" for level in range(1, 8)]]
+        assert ((each >= 0) & (each <= 1)).all(axis=None)
+        # every study has all levels here, so each level counts alike
+        assert np.allclose(each.mean(axis=1), metrics["dice"])
 
 
 def test_every_study_has_a_label_map_that_fits(trained):

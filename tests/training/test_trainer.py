@@ -48,9 +48,10 @@ def test_it_learns_and_leaves_one_set_of_files(undisturbed):
 
 def test_metrics_name_the_global_score_before_the_other_forms(undisturbed):
     metrics = pd.read_csv(undisturbed / "metrics.csv")
-    assert list(metrics.columns) == ["epoch", "loss", "score", "row", "column", "seconds"]
-    assert metrics["epoch"].tolist() == [2, 4]
-    assert metrics["loss"].notna().all()
+    assert list(metrics.columns) == ["epoch", "loss", "seconds", "score", "row", "column"]
+    assert metrics["epoch"].tolist() == [1, 2, 3, 4]
+    assert metrics["loss"].notna().all() and metrics["seconds"].notna().all()
+    assert metrics["score"].notna().tolist() == [False, True, False, True]
 
 
 def test_the_best_evaluation_is_the_checkpoint(undisturbed):

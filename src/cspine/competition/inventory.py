@@ -1,48 +1,37 @@
-"""What lies in a competition folder, counted without opening a single slice, and what is missing from it."""
+"""What lies in a competition folder, counted, and what is missing from it or odd in it."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from cspine import cli, storage
 from cspine.competition import checks, tables
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.settings.layout import CacheLayout
+
+BOX_TOLERANCE_PX = 1.0
+"""A box may reach so far beyond the image's edge: annotators draw to it, and corners are rounded."""
 
 
-def describe_folder(raw: Path, cache: Path) -> None:
-    """Count what lies in a competition folder, print it, and write it into the cache.
-
-    Parameters
-    ----------
-    raw : Path
-        The competition folder.
-    cache : Path
-        The cache, which gets describe.json.
-
-    Raises
-    ------
-    InputError
-        As `describe`.
-    """
-    found, target = describe(raw), CacheLayout(cache).description
-    print(format_description(found))
-    storage.write_json(target, found)
-    images = found["images"]
-    cli.log_stage("describe", read=raw, wrote=target, studies=images["studies"], slices=images["slices"])
-
-
-def describe(raw: Path | str) -> dict[str, Any]:
+def describe(
+    raw: Path | str,
+    traits: pd.DataFrame | None = None,
+    mask_problems: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Count studies, slices, positives, boxes and masks of a competition folder.
 
     Parameters
     ----------
     raw : Path or str
         The competition folder.
+    traits : DataFrame, optional
+        What the headers tell, indexed by StudyInstanceUID (rows, columns, header_uid): boxes are held against
+        the images, folders against the UIDs in the files.
+    mask_problems : mapping of str to list of str, optional
+        A kind of problem to the studies whose masks have it.
 
     Returns
     -------
@@ -62,11 +51,11 @@ def describe(raw: Path | str) -> dict[str, Any]:
     positives = {kind: int(train[kind].sum()) for kind in PREDICTION_TYPES}
     return {
         "train": {"studies": len(train), "positives": positives},
-        "images": _describe_images(raw / "train_images", uids, missing),
+        "images": _describe_images(raw / "train_images", uids, traits, missing),
         "boxes": _describe_boxes(
-            raw, uids, set(train.loc[train["patient_overall"] == 1, UID_COLUMN]), missing
+            raw, uids, set(train.loc[train["patient_overall"] == 1, UID_COLUMN]), traits, missing
         ),
-        "masks": _describe_masks(raw / "segmentations", uids, missing),
+        "masks": _describe_masks(raw / "segmentations", uids, mask_problems or {}, missing),
         "test": _describe_test(raw, missing),
         "missing": missing,
     }
@@ -131,7 +120,9 @@ def format_description(found: dict[str, Any]) -> str:
     return "\n".join(lines + [f"  {sentence}" for sentence in found["missing"]])
 
 
-def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict[str, Any]:
+def _describe_images(
+    folder: Path, uids: list[str], traits: pd.DataFrame | None, missing: list[str]
+) -> dict[str, Any]:
     slices, others = _count_or_miss(folder, missing)
     # a missing folder is noted as such already; naming each of its studies would only repeat it
     if slices or folder.is_dir():
@@ -140,6 +131,11 @@ def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict[
     _note(missing, "study folders without a slice", [uid for uid, count in slices.items() if not count])
     if others:
         missing.append(f"{others} entries of train_images that are neither study folders nor .dcm files")
+    if traits is not None and len(traits):
+        named = traits["header_uid"]
+        elsewhere = traits.index[(named != "") & (named != named.index)]
+        _note(missing, "folders with the files of another StudyInstanceUID", elsewhere.tolist())
+        _note(missing, "studies whose headers can't be read", traits.index[traits["rows"].isna()].tolist())
     counts = np.array(list(slices.values()) or [0])
     return {
         "studies": len(slices),
@@ -151,7 +147,9 @@ def _describe_images(folder: Path, uids: list[str], missing: list[str]) -> dict[
     }
 
 
-def _describe_boxes(raw: Path, uids: list[str], positive: set[str], missing: list[str]) -> dict[str, int]:
+def _describe_boxes(
+    raw: Path, uids: list[str], positive: set[str], traits: pd.DataFrame | None, missing: list[str]
+) -> dict[str, int]:
     if not (raw / "train_bounding_boxes.csv").is_file():
         missing.append("train_bounding_boxes.csv is missing; training then has no boxes to learn from")
         return {"boxes": 0, "studies": 0}
@@ -163,15 +161,49 @@ def _describe_boxes(raw: Path, uids: list[str], positive: set[str], missing: lis
         "studies with boxes, yet without a fracture",
         [s for s in studies if s in uids and s not in positive],
     )
+    if (raw / "train_images").is_dir():
+        _note(missing, "boxes on a slice that does not exist", _on_no_slice(boxes, raw / "train_images"))
+    if traits is not None and len(traits):
+        _note(missing, "boxes that leave the image", _outside(boxes, traits))
     return {"boxes": len(boxes), "studies": len(studies)}
 
 
-def _describe_masks(folder: Path, uids: list[str], missing: list[str]) -> dict[str, Any]:
+def _on_no_slice(boxes: pd.DataFrame, images: Path) -> list[str]:
+    """Boxes, as "study slice n", without a file of that number in a folder that is there."""
+    found = []
+    for uid, rows in boxes.groupby(UID_COLUMN, sort=False):
+        folder = images / str(uid)
+        if folder.is_dir():
+            names = {path.stem for path in folder.iterdir() if path.suffix.lower() == ".dcm"}
+            numbers = {int(name) for name in names if name.isdecimal()}
+            found += [f"{uid} slice {number}" for number in rows["slice_number"] if number not in numbers]
+    return found
+
+
+def _outside(boxes: pd.DataFrame, traits: pd.DataFrame) -> list[str]:
+    """Boxes, as "study slice n", that reach beyond the image by more than BOX_TOLERANCE_PX."""
+    size = traits.reindex(boxes[UID_COLUMN])[["columns", "rows"]].to_numpy(np.float64)
+    corner = boxes[list(tables.BOX_CORNER)].to_numpy()
+    far = corner + boxes[list(tables.BOX_SIZE)].to_numpy()
+    # comparisons with the NaN of a study without headers are false
+    outside = (corner < -BOX_TOLERANCE_PX).any(axis=1) & np.isfinite(size).all(axis=1)
+    outside |= (far > size + BOX_TOLERANCE_PX).any(axis=1)
+    here = boxes[outside]
+    return [
+        f"{uid} slice {number}" for uid, number in zip(here[UID_COLUMN], here["slice_number"], strict=True)
+    ]
+
+
+def _describe_masks(
+    folder: Path, uids: list[str], problems: Mapping[str, Sequence[str]], missing: list[str]
+) -> dict[str, Any]:
     if not folder.is_dir():
         missing.append("segmentations is missing; training the locator needs its masks")
         return {"masks": 0, "studies": []}
     masks = sorted(path.name.removesuffix(".nii") for path in folder.iterdir() if path.name.endswith(".nii"))
     _note(missing, "masks without a labelled study", _without(masks, uids))
+    for problem, studies in problems.items():
+        _note(missing, problem, list(studies))
     return {"masks": len(masks), "studies": masks}
 
 

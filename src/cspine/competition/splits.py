@@ -1,52 +1,37 @@
-"""Folds: every level's positives spread evenly over the studies, each of which is a patient of its own."""
+"""Folds and other parts of the studies, alike in all that is known about them; each study is a patient."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cspine import cli, storage
-from cspine.competition import checks, tables
+from cspine import storage
+from cspine.competition import checks
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
+from cspine.competition.strata import ANNOTATED, strata
 from cspine.errors import InputError
-from cspine.settings.layout import CacheLayout
+
+IMPORTANCE = 6.0
+"""How much more labels, boxes and masks count than other columns."""
+STARTS = 3
+"""Searches from different random parts; the best result is taken."""
+PASSES = 30
+"""At most so often is every study offered an exchange."""
 
 
-def split_studies(raw: Path, cache: Path, n_folds: int, seed: int) -> None:
-    """Read train.csv, make the folds, print their counts, write them once.
+def make_folds(
+    train: pd.DataFrame,
+    n_folds: int,
+    seed: int,
+    table: pd.DataFrame | None = None,
+    pairs: Sequence[tuple[str, str]] = (),
+) -> pd.Series:
+    """Give every study a fold, the same for the same studies, columns and seed, whatever their order.
 
-    Parameters
-    ----------
-    raw : Path
-        The competition folder.
-    cache : Path
-        The cache, which gets folds.csv.
-    n_folds : int
-        How many folds.
-    seed : int
-        The seed that breaks ties.
-
-    Raises
-    ------
-    InputError
-        If the cache holds another split, if train.csv can't be used, and as `make_folds`.
-    """
-    train, path = tables.read_train(raw), CacheLayout(cache).folds
-    folds = make_folds(train, n_folds, seed)
-    with storage.locked(cache, "split"):
-        new = write_folds(path, folds)
-    print(count_positives(folds, train).to_string())
-    wrote = path if new else f"nothing ({path} holds this split)"
-    cli.log_stage("split", read=raw / "train.csv", wrote=wrote, studies=len(folds), folds=n_folds)
-
-
-def make_folds(train: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
-    """Give every study a fold, the same for the same studies, labels and seed, whatever their order.
-
-    Iterative stratification: label by label, the one with the fewest positives left first, each study goes
-    to the fold that lacks most of all its labels; studies without a fracture fill up the folds at the end.
-    In the competition a study is a patient, so no patient is on both sides.
+    Studies are exchanged between random folds of equal size for as long as that makes the folds more alike. In
+    the competition a study is a patient, so no patient is on both sides.
 
     Parameters
     ----------
@@ -55,7 +40,11 @@ def make_folds(train: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     n_folds : int
         How many folds.
     seed : int
-        The seed that breaks ties.
+        The seed of the first random folds.
+    table : DataFrame, optional
+        What is balanced, as from `strata.strata`; the labels alone by default.
+    pairs : sequence of (str, str)
+        Studies that have to share a fold.
 
     Returns
     -------
@@ -66,24 +55,136 @@ def make_folds(train: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     ------
     InputError
         For fewer than two folds, and more folds than studies.
-
-    Notes
-    -----
-    After Sechidis et al., On the Stratification of Multi-Label Data, ECML PKDD 2011; there, only the label at
-    hand chooses the fold.
     """
-    ordered = train.sort_values(UID_COLUMN)
-    if not 2 <= n_folds <= len(ordered):
+    if not 2 <= n_folds <= len(train):
         raise InputError(
-            f"folds: found {n_folds} for {len(ordered)} studies; expected 2 to {len(ordered)}; use --folds"
+            f"folds: found {n_folds} for {len(train)} studies; expected 2 to {len(train)}; use --folds"
         )
-    # one more column, of ones: the size is balanced like a label and, being the commonest, comes last
-    counts = np.column_stack(
-        [ordered[list(PREDICTION_TYPES)].to_numpy(np.int64), np.ones(len(ordered), np.int64)]
-    )
-    folds = _stratify(counts, n_folds, np.random.default_rng(seed))
-    named = pd.Series(folds, index=pd.Index(ordered[UID_COLUMN]), name="fold")
-    return named.loc[train[UID_COLUMN]]
+    table = strata(train, set(), set()) if table is None else table
+    sizes = [len(train) // n_folds + (fold < len(train) % n_folds) for fold in range(n_folds)]
+    return make_parts(table, sizes, seed, pairs).rename("fold").loc[train[UID_COLUMN]]
+
+
+def make_parts(
+    table: pd.DataFrame, sizes: Sequence[int], seed: int, pairs: Sequence[tuple[str, str]] = ()
+) -> pd.Series:
+    """Divide studies into parts of given sizes that are as alike as exchanges can make them.
+
+    Parameters
+    ----------
+    table : DataFrame of float
+        What is balanced, as from `strata.strata`.
+    sizes : sequence of int
+        Studies of every part; their sum is that of the table's rows.
+    seed : int
+        The seed of the first random parts.
+    pairs : sequence of (str, str)
+        Studies that have to share a part; a chain of pairs shares one. A part may then differ from its size
+        by what the last group of such studies overhangs.
+
+    Returns
+    -------
+    Series of int64
+        Part of every study, from 0, indexed as the table.
+    """
+    ordered = table.sort_index()
+    units = _units(list(ordered.index), pairs)
+    values = _weighted(ordered)
+    summed = np.zeros((units.max() + 1, values.shape[1]))
+    np.add.at(summed, units, values)
+    members = np.bincount(units)
+    best: tuple[float, np.ndarray] | None = None
+    for start in range(STARTS):
+        random = np.random.default_rng((seed, start))
+        parts = _random_parts(members, sizes, random)
+        cost = _exchange(summed, members, parts, len(sizes), random)
+        if best is None or cost < best[0]:
+            best = (cost, parts)
+    assert best is not None
+    found = pd.Series(best[1][units], index=ordered.index)
+    return found.loc[table.index]
+
+
+def _weighted(table: pd.DataFrame) -> np.ndarray:
+    """Columns with mean 0 and variance 1, those that matter most enlarged; float64 (n, columns)."""
+    values = table.to_numpy(np.float64)
+    spread = values.std(axis=0)
+    values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    weight = [IMPORTANCE if name in ANNOTATED else 1.0 for name in table.columns]
+    return values * np.sqrt(weight)
+
+
+def _units(uids: list[str], pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Number of the group that each study belongs to; most are groups of one. Int64 (n,)."""
+    number = {uid: place for place, uid in enumerate(uids)}
+    root = list(range(len(uids)))
+
+    def find(place: int) -> int:
+        while root[place] != place:
+            place = root[place]
+        return place
+
+    for one, other in pairs:
+        if one in number and other in number:
+            low, high = sorted((find(number[one]), find(number[other])))
+            root[high] = low
+    return np.unique([find(place) for place in range(len(uids))], return_inverse=True)[1]
+
+
+def _random_parts(members: np.ndarray, sizes: Sequence[int], random: np.random.Generator) -> np.ndarray:
+    """A part for every unit, large units first, each into the part that lacks most; int64 (units,)."""
+    lacking = np.array(sizes, dtype=np.float64)
+    parts = np.empty(len(members), np.int64)
+    order = random.permutation(len(members))
+    order = order[np.argsort(-members[order], kind="stable")]
+    large = int((members > 1).sum())
+    for unit in order[:large]:
+        parts[unit] = int(np.argmax(lacking))
+        lacking[parts[unit]] -= members[unit]
+    seats = np.repeat(np.arange(len(sizes)), np.maximum(lacking, 0).astype(int))
+    parts[order[large:]] = random.permutation(seats)[: len(order) - large]
+    return parts
+
+
+def _exchange(
+    values: np.ndarray, members: np.ndarray, parts: np.ndarray, count: int, random: np.random.Generator
+) -> float:
+    """Exchange units of equal size between parts while that makes them more alike; changes `parts`.
+
+    The cost is the sum over parts and columns of the squared standardised difference to the rest. An exchange
+    of i in part f for j in part g moves d = x_j - x_i from g to f and changes the cost by
+    k_f (2 S_f d + d d) + k_g (-2 S_g d + d d), where S is a part's sum and k = (n / (size (n - size))) ** 2.
+    """
+    size = np.bincount(parts, weights=members, minlength=count)
+    factor = (members.sum() / (size * (members.sum() - size))) ** 2
+    sums = np.zeros((count, values.shape[1]))
+    np.add.at(sums, parts, values)
+    square = (values**2).sum(axis=1)
+    along = values @ sums.T  # (units, parts)
+    for _ in range(PASSES):
+        moved = False
+        for one in random.permutation(len(values)):
+            here = parts[one]
+            length = square + square[one] - 2 * (values @ values[one])
+            gain = factor[here] * (2 * (along[:, here] - along[one, here]) + length)
+            to_theirs = np.take_along_axis(along, parts[:, None], axis=1)[:, 0] - along[one, parts]
+            gain += factor[parts] * (length - 2 * to_theirs)
+            gain[(parts == here) | (members != members[one])] = np.inf
+            other = int(np.argmin(gain))
+            if gain[other] >= -1e-12:
+                continue
+            step = values[other] - values[one]
+            there = parts[other]
+            sums[here] += step
+            sums[there] -= step
+            change = values @ step
+            along[:, here] += change
+            along[:, there] -= change
+            parts[one], parts[other] = there, here
+            moved = True
+        if not moved:
+            break
+    return float((factor * (sums**2).sum(axis=1)).sum())
 
 
 def count_positives(folds: pd.Series, train: pd.DataFrame) -> pd.DataFrame:
@@ -169,33 +270,3 @@ def read_folds(path: Path | str) -> pd.Series:
     checks.check_unique(frame[UID_COLUMN], path)
     folds = checks.numbers(frame, "fold", path, UID_COLUMN, allowed=tuple(range(len(frame))))
     return pd.Series(folds.to_numpy(np.int64), index=pd.Index(frame[UID_COLUMN]), name="fold")
-
-
-def _stratify(counts: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Fold of every study, (n,) int64; counts (n, labels) holds the positives of each, the size last."""
-    folds = np.full(len(counts), -1)
-    total = counts.sum(axis=0)
-    lacking = np.tile(total / n_folds, (n_folds, 1))  # (n_folds, labels)
-    while (free := folds < 0).any():
-        left = counts[free].sum(axis=0)
-        label = int(np.argmin(np.where(left > 0, left, np.inf)))
-        members = rng.permutation(np.flatnonzero(free & (counts[:, label] > 0)))
-        # the heaviest studies first, while there is room to make up for them
-        for member in members[np.argsort(-counts[members, label], kind="stable")]:
-            fold = _neediest(lacking, counts[member], total, rng)
-            folds[member] = fold
-            lacking[fold] -= counts[member]
-    return folds
-
-
-def _neediest(lacking: np.ndarray, count: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> int:
-    """Choose the fold in which the study takes most off the distance to an even split.
-
-    The distance is chi-squared: the sum over folds and labels of lacking ** 2 / total. It shrinks by
-    2 * lacking @ (count / total) less a constant. The size is left to the studies without a fracture.
-    """
-    share = count / np.maximum(total, 1)
-    if count[:-1].any():
-        share[-1] = 0
-    relief = lacking @ share
-    return int(rng.choice(np.flatnonzero(np.isclose(relief, relief.max()))))

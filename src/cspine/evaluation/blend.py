@@ -69,8 +69,8 @@ def blend_runs(raw: Path, runs: Sequence[Path], out: Path) -> None:
         For fewer than two runs, one run twice, a blend among them, runs of other studies or folds, and an
         `out` that is one of them or holds another run.
     """
-    _check_runs(runs, out)
     train = read_train(raw)
+    _check_runs(runs, out)
     tables = _same_studies(runs)
     labels = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)].astype(np.float64)
     unknown = [uid for uid in tables[0].index if uid not in labels.index]

@@ -238,3 +238,25 @@ def reliability(values: np.ndarray, truth: np.ndarray, bins: int = 8) -> np.ndar
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return np.array([(probability[part].mean(), truth[part].mean(), len(part)) for part in parts])
+
+
+def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
+    """Give the mean distance between predicted probability and what happened, over bins of equal size.
+
+    Parameters
+    ----------
+    probability : ndarray of float, shape (n,)
+        Probabilities.
+    truth : ndarray of float, shape (n,)
+        Labels, 0 or 1.
+    bins : int
+        How many bins.
+
+    Returns
+    -------
+    float
+        The error, from 0 to 1.
+    """
+    parts = [part for part in np.array_split(np.argsort(probability, kind="stable"), bins) if len(part)]
+    gaps = [abs(probability[part].mean() - truth[part].mean()) * len(part) for part in parts]
+    return float(sum(gaps) / len(probability))

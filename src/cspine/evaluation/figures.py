@@ -1,6 +1,8 @@
 """Pictures of studies and scores, as PNG bytes. Every grey picture shows the fixed bone window."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,8 @@ from cspine.preprocessing.column import Column
 COLOURS = [colormaps["tab10"](number) for number in (0, 1, 2, 4, 5, 6, 8)]
 """One colour a level, C1 to C7; none is the red of a fracture."""
 FRACTURED = "#d62728"
+NEAR_MM = 1.5
+"""A box is drawn on a slice that is no farther away than this, or than a slice distance."""
 
 
 def png(figure: Figure) -> bytes:
@@ -39,9 +43,13 @@ def png(figure: Figure) -> bytes:
 
 
 def study_picture(
-    column: Column, values: np.ndarray, truth: np.ndarray | None = None, title: str = ""
+    column: Column,
+    values: np.ndarray,
+    truth: np.ndarray | None = None,
+    title: str = "",
+    decided_mm: np.ndarray | None = None,
 ) -> Figure:
-    """Draw one study: where the levels are, what was found, and the two levels most likely broken.
+    """Draw one study in one picture: where the levels are, what was found, and two levels from above.
 
     Parameters
     ----------
@@ -53,33 +61,109 @@ def study_picture(
         Labels, marked where given.
     title : str
         The figure's title; "" for none.
+    decided_mm : ndarray of float, shape (7,), optional
+        Column millimetres of the slice that decided in each level; by default an annotated slice, or the middle.
 
     Returns
     -------
     Figure
         The figure.
     """
-    probability = probability_of(values)
     figure = Figure(figsize=(12, 4.6), layout="constrained")
-    sagittal, coronal, bars, first, second = figure.subplots(1, 5, width_ratios=[1, 1, 0.75, 1, 1])
-    middle_x = float(np.median([extent.centre_x_mm for extent in column.extents]))
-    # 8 mm in front of the levels' centres the plane goes through the vertebral bodies
-    middle_y = float(np.median([extent.centre_y_mm for extent in column.extents])) - 8
-    _plane(sagittal, column, 2, middle_x)
-    sagittal.set_title("sagittal")
-    _plane(coronal, column, 1, middle_y)
-    coronal.set_title("coronal")
-    for level, extent in enumerate(column.extents):
-        height = (extent.top_mm + extent.bottom_mm) / 2
-        broken = truth is not None and bool(truth[level])
-        name, colour = (f"{LEVELS[level]} ×", FRACTURED) if broken else (LEVELS[level], COLOURS[level])
-        sagittal.text(2, height, name, color=colour, fontsize=9, va="center", fontweight="bold")
-    _bars(bars, probability, truth)
-    for axes, level in zip((first, second), np.argsort(-probability[:7], kind="stable")[:2], strict=True):
-        _axial(axes, column, int(level), probability[level], truth)
+    axes = figure.subplots(1, 5, width_ratios=[1, 1, 0.75, 1, 1])
+    for draw, panel in zip(_drawings(column, values, truth, decided_mm), axes, strict=True):
+        draw(panel)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def study_panels(
+    column: Column,
+    values: np.ndarray,
+    truth: np.ndarray | None = None,
+    decided_mm: np.ndarray | None = None,
+) -> list[Figure]:
+    """Draw the same as `study_picture`, a figure a panel, for a page that may be narrow.
+
+    Parameters
+    ----------
+    column : Column
+        The study's cervical column.
+    values : ndarray of float, shape (8,)
+        Submitted values.
+    truth : ndarray of shape (8,), optional
+        Labels.
+    decided_mm : ndarray of float, shape (7,), optional
+        As in `study_picture`.
+
+    Returns
+    -------
+    list of Figure
+        Sagittal, coronal, probabilities, and two levels from above.
+    """
+    panels = []
+    for draw, width in zip(
+        _drawings(column, values, truth, decided_mm), (2.2, 2.2, 2.0, 2.4, 2.4), strict=True
+    ):
+        figure = Figure(figsize=(width, 2.8), layout="constrained")
+        draw(figure.subplots())
+        panels.append(figure)
+    return panels
+
+
+def _drawings(
+    column: Column, values: np.ndarray, truth: np.ndarray | None, decided_mm: np.ndarray | None
+) -> list[Callable[[Axes], None]]:
+    """What draws each of the five panels."""
+    probability = probability_of(values)
+    middle_x = float(np.median([extent.centre_x_mm for extent in column.extents]))
+    # 8 mm in front of the levels' centres the plane goes through the vertebral bodies
+    middle_y = float(np.median([extent.centre_y_mm for extent in column.extents])) - 8
+
+    def sagittal(axes: Axes) -> None:
+        _plane(axes, column, 2, middle_x)
+        axes.set_title("sagittal", fontsize=10)
+        for level, extent in enumerate(column.extents):
+            height = (extent.top_mm + extent.bottom_mm) / 2
+            broken = truth is not None and bool(truth[level])
+            name, colour = (f"{LEVELS[level]} ×", FRACTURED) if broken else (LEVELS[level], COLOURS[level])
+            axes.text(2, height, name, color=colour, fontsize=9, va="center", fontweight="bold")
+
+    def coronal(axes: Axes) -> None:
+        _plane(axes, column, 1, middle_y)
+        axes.set_title("coronal", fontsize=10)
+
+    shown = levels_to_show(values, truth)
+    return [
+        sagittal,
+        coronal,
+        lambda axes: _bars(axes, probability, truth),
+        *(partial(_axial, column=column, level=level, probability=probability[level], truth=truth,
+                  decided_mm=None if decided_mm is None else float(decided_mm[level])) for level in shown),
+    ]  # fmt: skip
+
+
+def levels_to_show(values: np.ndarray, truth: np.ndarray | None) -> list[int]:
+    """Choose two levels: truly fractured ones first, the one that was rated lowest leading, then the likeliest.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (8,)
+        Submitted values.
+    truth : ndarray of shape (8,), optional
+        Labels.
+
+    Returns
+    -------
+    list of int
+        Two levels, 0-6 for C1-C7.
+    """
+    likeliest = [int(level) for level in np.argsort(-values[:7], kind="stable")]
+    if truth is None:
+        return likeliest[:2]
+    broken = [level for level in reversed(likeliest) if truth[level] > 0.5]
+    return (broken + [level for level in likeliest if level not in broken])[:2]
 
 
 def _plane(axes: Axes, column: Column, axis: int, position_mm: float) -> None:
@@ -109,36 +193,66 @@ def _plane(axes: Axes, column: Column, axis: int, position_mm: float) -> None:
 
 
 def _bars(axes: Axes, probability: np.ndarray, truth: np.ndarray | None) -> None:
-    """The eight probabilities as bars, the true fractures in red."""
+    """The eight probabilities as bars; true fractures are red, hatched and marked with ×."""
     broken = np.zeros(8, bool) if truth is None else truth > 0.5
     colours = [FRACTURED if there else "#7f7f7f" for there in broken]
-    axes.barh(np.arange(8), probability, color=colours)
-    axes.set_yticks(np.arange(8), [*LEVELS, "overall"])
+    bars = axes.barh(np.arange(8), probability, color=colours)
+    for bar, there in zip(bars, broken, strict=True):
+        bar.set_hatch("//" if there else "")
+        bar.set_edgecolor("white" if there else bar.get_facecolor())
+    names = [f"{name} ×" if there else name for name, there in zip((*LEVELS, "overall"), broken, strict=True)]
+    axes.set_yticks(np.arange(8), names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.25)  # room for the figure beside the longest bar
     axes.set_xticks([0, 0.5, 1])
-    axes.set_xlabel("probability of a fracture")
-    axes.set_title("red: fractured" if truth is not None else "", fontsize=9)
+    axes.set_xlabel("probability of a fracture", fontsize=9)
+    axes.set_title("×: fractured" if truth is not None else "", fontsize=9)
     for row, value in enumerate(probability):
         axes.text(value + 0.03, row, f"{value:.2f}", va="center", fontsize=8)
 
 
-def _axial(axes: Axes, column: Column, level: int, probability: float, truth: np.ndarray | None) -> None:
-    """An axial slice through a level, through its box if it has one."""
+def _axial(
+    axes: Axes,
+    column: Column,
+    level: int,
+    probability: float,
+    truth: np.ndarray | None,
+    decided_mm: float | None,
+) -> None:
+    """An axial slice through a level: the one that decided, or through its box, or its middle."""
     boxes = column.boxes[column.boxes[:, LEVEL] == level + 1]
     extent = column.extents[level]
-    box = boxes[len(boxes) // 2] if len(boxes) else None
-    height = (extent.top_mm + extent.bottom_mm) / 2 if box is None else box[Z]
-    index = int(np.clip(round(height / column.spacing_mm[0]), 0, len(column.image) - 1))
-    size = (0, column.image.shape[2] * column.spacing_mm[2], column.image.shape[1] * column.spacing_mm[1], 0)
-    axes.imshow(column.image[index], cmap="gray", vmin=0, vmax=255, extent=size, interpolation="bilinear")
-    if box is not None:
-        top, left, bottom, right = box[[TOP, LEFT, BOTTOM, RIGHT]]
-        axes.plot(
-            [left, right, right, left, left], [top, top, bottom, bottom, top], color=FRACTURED, linewidth=1
+    middle = (extent.top_mm + extent.bottom_mm) / 2
+    if decided_mm is None:
+        decided_mm, words = (
+            (float(boxes[len(boxes) // 2, Z]), "annotated slice") if len(boxes) else (middle, "middle")
         )
+    else:
+        words = "slice that decided"
+    index = int(np.clip(round(decided_mm / column.spacing_mm[0]), 0, len(column.image) - 1))
+    height, width = (column.image.shape[axis] * column.spacing_mm[axis] for axis in (1, 2))
+    axes.imshow(
+        column.image[index],
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        extent=(0, width, height, 0),
+        interpolation="bilinear",
+    )
+    near = boxes[np.abs(boxes[:, Z] - decided_mm) <= max(column.spacing_mm[0], NEAR_MM)]
+    if len(near):
+        box = near[np.argmin(np.abs(near[:, Z] - decided_mm))]
+        top, bottom = np.clip(box[[TOP, BOTTOM]], 0, height)
+        left, right = np.clip(box[[LEFT, RIGHT]], 0, width)
+        corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        axes.plot(*corners, color=FRACTURED, linewidth=1.4, linestyle="--")
+        words += ", box dashed"
+    elif len(boxes):
+        words += ", boxes elsewhere"
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     state = "" if truth is None else (", fractured" if truth[level] > 0.5 else ", whole")
-    axes.set_title(f"{LEVELS[level]}: {probability:.2f}{state}", fontsize=10)
+    axes.set_title(f"{LEVELS[level]}: {probability:.2f}{state}\n{words}", fontsize=9)
     axes.set_axis_off()
 
 
@@ -177,7 +291,7 @@ def gain_picture(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        Scores, as from `scoring.score_table`.
+        Scores, as from `score_table.score_table`.
 
     Returns
     -------
@@ -196,8 +310,16 @@ def gain_picture(table: pd.DataFrame) -> Figure:
             0.8 / len(sets),
             label=name,
             color=colormaps["Blues"](0.4 + 0.25 * number),
+            hatch=("", "//", "..")[number % 3],
+            edgecolor="white",
+        )
+        below = rows["gain_percent"] - rows["gain_low"]
+        above = rows["gain_high"] - rows["gain_percent"]
+        axes.errorbar(
+            positions, rows["gain_percent"], [below, above], fmt="none", ecolor="#444", elinewidth=0.8
         )
     axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_ylim(-110, 110)
     axes.set_xticks(np.arange(8), [*LEVELS, "overall"])
     axes.set_ylabel("gain over constants, %")
     axes.legend(frameon=False, fontsize=8)
@@ -205,27 +327,36 @@ def gain_picture(table: pd.DataFrame) -> Figure:
 
 
 def curves_picture(metrics: dict[str, pd.DataFrame]) -> Figure:
-    """Draw loss and held-out score of every fold over its epochs.
+    """Draw the loss of every epoch and every evaluation of every fold.
 
     Parameters
     ----------
     metrics : dict of str to DataFrame
-        A fold's name to its metrics.csv.
+        A fold's name to its metrics.csv; score is empty in epochs that were not evaluated.
 
     Returns
     -------
     Figure
-        The curves, loss on the left and score on the right.
+        Training loss on the left; held-out scores on the right, with their values where there are few.
     """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, (name, rows) in enumerate(metrics.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        left.plot(rows["epoch"], rows["loss"], "o-", label=name, color=colour, markersize=3)
-        right.plot(rows["epoch"], rows["score"], "o-", label=name, color=colour, markersize=3)
+        colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":", "-.")[number % 4]
+        left.plot(rows["epoch"], rows["loss"], linestyle=style, label=name, color=colour)
+        judged = rows.dropna(subset="score")
+        marker = "osD^vP*"[number % 7]
+        right.plot(judged["epoch"], judged["score"], linestyle=style, marker=marker, label=name, color=colour)
+        if len(judged) <= 2:
+            for row in judged.itertuples():
+                right.annotate(
+                    f"{row.score:.3f}", (row.epoch, row.score), (6, 4), textcoords="offset points", fontsize=8
+                )
     left.set_ylabel("training loss")
     right.set_ylabel("held-out score (lower is better)")
+    last = max((rows["epoch"].max() for rows in metrics.values()), default=1)
     for axes in (left, right):
         axes.set_xlabel("epoch")
+        axes.set_xlim(0, last * 1.08 + 0.5)
     right.legend(frameon=False, fontsize=8)
     return figure

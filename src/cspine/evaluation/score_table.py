@@ -143,7 +143,7 @@ def _block(title: str, rows: pd.DataFrame, name: str) -> str:
     width = max(len(cell) for cell in rows[name])
     lines = [
         title,
-        f"{'':{width}}  studies   model  95 % interval     constants  95 % interval        gain  95 % interval    ",
+        f"{'':{width}}  studies   model  95 % interval     constants  95 % interval        gain  95 % interval",
     ]
     for row in rows.to_dict("records"):
         lines.append(

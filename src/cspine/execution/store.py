@@ -36,6 +36,28 @@ class StudyStore:
         if (self.folder / SETTINGS).exists() or self.uids():
             self._check_settings()
 
+    @classmethod
+    def of(cls, folder: Path | str) -> "StudyStore":
+        """Open a store with the settings that it was made with, whatever they are.
+
+        Parameters
+        ----------
+        folder : Path or str
+            A store's folder.
+
+        Returns
+        -------
+        StudyStore
+            The store.
+
+        Raises
+        ------
+        InputError
+            If there is none, or if it is of another version of the format.
+        """
+        content = storage.read_json(Path(folder) / SETTINGS)
+        return cls(folder, content.get("settings", {}) if isinstance(content, dict) else {})
+
     def has(self, uid: str) -> bool:
         """Whether a study is there, whole.
 

@@ -124,12 +124,13 @@ class Ensemble:
             raise InputError(
                 f"{mixed[0]}: trained with other settings than {classifiers[0]}; use one RUN for one preset"
             )
+        found = [load_locator(path, device) for path in locators]
         return cls(
             preset=preset,
-            locators=[load_locator(path, device) for path in locators],
+            locators=found,
             classifiers=[load_classifier(path, device) for path in classifiers],
             device=device,
-            column_key=_column_key(locators, preset),
+            column_key=_column_key(found, preset),
             split=read_fold_description(classifiers[0], CLASSIFIER).split,
         )
 
@@ -226,9 +227,11 @@ class Ensemble:
         return torch.stack(logits).double().numpy()
 
 
-def _column_key(locators: list[Path], preset: Preset) -> str:
-    """SHA-256 of all that shapes a column: the locators' files and the column's settings."""
+def _column_key(locators: list[Locator], preset: Preset) -> str:
+    """SHA-256 of all that shapes a column: the locators' weights and the column's settings."""
     digest = hashlib.sha256(json.dumps(reproducible_settings(preset.column), sort_keys=True).encode())
-    for path in locators:
-        digest.update(path.read_bytes())
+    for locator in locators:
+        for name, part in sorted(locator.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(part.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -204,6 +204,35 @@ class Classifier(nn.Module):
 
 
 @torch.inference_mode()
+def study_and_slice_logits(
+    classifier: Classifier, images: Tensor, masks: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Compute the logits of one classifier, of studies and of their slices.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        In evaluation mode.
+    images : Tensor of uint8, shape (batch, 7, slices, y, x, neighbours)
+        Vertebra stacks.
+    masks : Tensor of uint8, shape (batch, 7, slices, y, x)
+        Their masks.
+    device : torch.device
+        Where the classifier is.
+
+    Returns
+    -------
+    study : Tensor of float32, shape (batch, 8)
+        C1 to C7 then patient_overall, on the CPU.
+    slices : Tensor of float32, shape (batch, 7, slices)
+        One a slice of each vertebra, on the CPU.
+    """
+    with autocast(device):
+        study, slices = classifier(images.to(device), masks.to(device))
+    return study.float().cpu(), slices.float().cpu()
+
+
+@torch.inference_mode()
 def study_logits(
     classifiers: list[Classifier], images: Tensor, masks: Tensor, device: torch.device
 ) -> Tensor:

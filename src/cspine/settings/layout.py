@@ -19,6 +19,8 @@ MODEL, BEST, STATE, METRICS = "model.safetensors", "best.safetensors", "state.pt
 learning curve."""
 LOGITS = "logits.csv"
 """StudyInstanceUID and eight logits (columns C1 ... patient_overall) of a fold's held-out studies."""
+SLICE_LOGITS = "slice_logits.npy"
+"""Beside them, float32 (studies, 7, slices): a logit for each slice of each vertebra, studies in the same order."""
 CALIBRATION = "calibration.json"
 SUBMISSION, INFERENCE_REPORT = "submission.csv", "inference.json"
 """What the inference kernel leaves: the submission, and what it noted while it made it."""
@@ -47,6 +49,21 @@ class CacheLayout:
     def folds(self) -> Path:
         """The split: StudyInstanceUID, fold."""
         return self.root / "folds.csv"
+
+    @property
+    def split(self) -> Path:
+        """How the split was made, and from which data."""
+        return self.root / "split.json"
+
+    @property
+    def traits(self) -> Path:
+        """What the headers tell about every scan: size, direction, step, spacing, transfer syntax."""
+        return self.root / "traits.csv"
+
+    @property
+    def duplicates(self) -> Path:
+        """Pairs of scans that are nearly the same."""
+        return self.root / "duplicates.csv"
 
     @property
     def volumes(self) -> Path:
@@ -118,6 +135,21 @@ class RunLayout:
             The file, which need not exist.
         """
         return self.fold(CLASSIFIER, fold) / LOGITS
+
+    def slice_logits(self, fold: int) -> Path:
+        """Give the file of a classifier fold's slice logits of the studies it never saw.
+
+        Parameters
+        ----------
+        fold : int
+            The fold's number, from 0.
+
+        Returns
+        -------
+        Path
+            The file, which need not exist.
+        """
+        return self.fold(CLASSIFIER, fold) / SLICE_LOGITS
 
     def models(self, kind: NetworkKind) -> list[Path]:
         """Find the finished weights of a kind, by fold.

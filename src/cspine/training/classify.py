@@ -17,11 +17,20 @@ from cspine.competition.tables import read_train
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
-from cspine.networks.classifier import Classifier, SliceNet, study_logits
+from cspine.networks.classifier import Classifier, SliceNet, study_and_slice_logits
 from cspine.networks.fold_models import describe_fold, load_classifier
 from cspine.networks.precision import autocast
 from cspine.preprocessing.stores import open_columns
-from cspine.settings.layout import CLASSIFIER, ENCODER, LOGITS, MADE_BY, MODEL, CacheLayout, RunLayout
+from cspine.settings.layout import (
+    CLASSIFIER,
+    ENCODER,
+    LOGITS,
+    MADE_BY,
+    MODEL,
+    SLICE_LOGITS,
+    CacheLayout,
+    RunLayout,
+)
 from cspine.settings.presets import Preset
 from cspine.training.datasets import ColumnDataset, VertebraDataset, start_worker
 from cspine.training.distributed import DistributedContext, init_distributed
@@ -177,7 +186,8 @@ def train_fold(stage: ClassifierStage, fold: int) -> None:
     held_out = stage.dataset(fold, held_out=True)
     folder = RunLayout(stage.run).fold(CLASSIFIER, fold)
     if stage.context.is_main and not (folder / MODEL).is_file():
-        (folder / LOGITS).unlink(missing_ok=True)  # logits of a model that was deleted
+        for name in (LOGITS, SLICE_LOGITS):
+            (folder / name).unlink(missing_ok=True)  # logits of a model that was deleted
     learn = stage.dataset(fold, held_out=False)
     if not (folder / MODEL).is_file():
         pretrain_encoder(stage, fold, learn, held_out)
@@ -195,10 +205,11 @@ def train_fold(stage: ClassifierStage, fold: int) -> None:
         stage.preset.fold_seed(fold),
         stage.context,
     )
-    if _predicted(folder / LOGITS) == held_out.uids:
+    if (folder / SLICE_LOGITS).is_file() and _predicted(folder / LOGITS) == held_out.uids:
         return
-    logits = predict(load_classifier(folder / MODEL, stage.context.device), held_out, stage)
+    logits, slices = predict(load_classifier(folder / MODEL, stage.context.device), held_out, stage)
     if stage.context.is_main:
+        storage.write_npy(folder / SLICE_LOGITS, slices)
         frame = pd.DataFrame(logits, columns=list(PREDICTION_TYPES))
         frame.insert(0, UID_COLUMN, held_out.uids)
         storage.write_csv(folder / LOGITS, frame)
@@ -296,7 +307,9 @@ def _loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: float) -> Te
     return of_studies + slice_weight * of_slices
 
 
-def predict(model: Classifier, dataset: ColumnDataset, stage: ClassifierStage) -> np.ndarray:
+def predict(
+    model: Classifier, dataset: ColumnDataset, stage: ClassifierStage
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute the logits of a dataset, its studies shared out over all processes.
 
     Parameters
@@ -310,11 +323,14 @@ def predict(model: Classifier, dataset: ColumnDataset, stage: ClassifierStage) -
 
     Returns
     -------
-    ndarray of float64, shape (studies, 8)
+    logits : ndarray of float64, shape (studies, 8)
         C1 to C7 then patient_overall; the same in every process.
+    slices : ndarray of float32, shape (studies, 7, slices)
+        One a slice of each vertebra; the same in every process.
     """
     context = stage.context
     logits = torch.zeros(len(dataset), len(PREDICTION_TYPES), dtype=torch.float64)
+    slices = torch.zeros(len(dataset), len(LEVELS), stage.preset.stacks.slices)
     batch = 2 * stage.preset.classifier_training.batch_size
     mine = range(context.rank, len(dataset), context.world_size)
     loader = torch.utils.data.DataLoader(
@@ -325,14 +341,14 @@ def predict(model: Classifier, dataset: ColumnDataset, stage: ClassifierStage) -
         worker_init_fn=start_worker,
     )
     for part in loader:
-        found = study_logits([model], part["images"], part["masks"], context.device)
-        logits[part["number"]] = found.double()
-    return context.sum(logits).cpu().numpy()
+        study, of_slices = study_and_slice_logits(model, part["images"], part["masks"], context.device)
+        logits[part["number"]], slices[part["number"]] = study.double(), of_slices
+    return context.sum(logits).cpu().numpy(), context.sum(slices).cpu().numpy()
 
 
 def _evaluate(model: Classifier, held_out: ColumnDataset, stage: ClassifierStage) -> dict[str, float]:
     """The metric on the held-out fold: `score` is its global form, the two others stand beside it."""
-    submitted = 1 / (1 + np.exp(-predict(model, held_out, stage)))
+    submitted = 1 / (1 + np.exp(-predict(model, held_out, stage)[0]))
     truth = np.stack([labels.numpy() for labels in held_out.truth]).astype(np.float64)
     figures = {form: loss(truth, submitted) for form, loss in FORMS.items()}
     return {"score": figures.pop("global"), **figures}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cspine import cli, storage
+from cspine.competition.labels import LEVELS
 from cspine.competition.splits import read_folds
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
@@ -128,16 +129,20 @@ def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def _evaluate(model: Locator, stage: LocatorStage, uids: list[str]) -> dict[str, float]:
-    """Mean Dice of C1-C7 on whole volumes, and 1 - Dice as the score."""
-    scores = torch.zeros(2, dtype=torch.float64)
+    """Dice of C1-C7 on whole volumes, mean and each level's, and 1 - mean as the score."""
+    scores = torch.zeros(2, len(LEVELS), dtype=torch.float64)
     for uid in uids[stage.context.rank :: stage.context.world_size]:
         arrays, _ = stage.volumes.read(uid)
         found = label_map([model], arrays["volume"], stage.context.device)
         levels = dice(found, np.asarray(arrays["labels"]))
-        scores += torch.tensor([np.nansum(levels), np.isfinite(levels).sum()])
-    total, count = (float(value) for value in stage.context.sum(scores))
-    mean = total / max(count, 1)
-    return {"score": 1 - mean, "dice": mean}
+        scores += torch.tensor(np.stack([np.nan_to_num(levels), np.isfinite(levels)]))
+    total, count = (part.numpy() for part in stage.context.sum(scores).cpu())
+    mean = float(total.sum() / max(count.sum(), 1))
+    each = {
+        f"dice_{level}": float(one / many) if many else float("nan")
+        for level, one, many in zip(LEVELS, total, count, strict=True)
+    }
+    return {"score": 1 - mean, "dice": mean, **each}
 
 
 def dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -132,8 +132,12 @@ class Trainer(Generic[Network]):
             self.progress.epoch += 1
             self.progress.step, self.progress.loss_sum = 0, 0.0
             is_last = self.progress.epoch == self.settings.epochs
+            row = {"epoch": self.progress.epoch, "loss": loss}
+            row["seconds"] = round(time.perf_counter() - started, 2)
             if is_last or self.progress.epoch % self.settings.evaluate_every == 0:
-                self._evaluate(loss, time.perf_counter() - started)
+                row |= self._evaluate()
+            self.progress.history.append(row)
+            self._write_metrics()
             self._save_state()
         bar.close()
         if self.context.is_main:
@@ -187,21 +191,23 @@ class Trainer(Generic[Network]):
             self.ema.update(self.model, step=self.progress.updates)
         return value
 
-    def _evaluate(self, loss: float, seconds: float) -> None:
+    def _evaluate(self) -> dict[str, float]:
         """Evaluate the averaged weights on the held-out fold and keep them if they are the best so far."""
         averaged = cast(Network, self.ema.module)  # a copy of what `make_model` gave
         self.context.broadcast_buffers(averaged)
         figures = self.training.evaluate(averaged.eval())
-        self.progress.history.append(
-            {"epoch": self.progress.epoch, "loss": loss, **figures, "seconds": round(seconds, 2)}
-        )
         better = figures["score"] < self.progress.best
         self.progress.best = figures["score"] if better else self.progress.best
+        best = self.training.folder / BEST
+        if self.context.is_main and (better or not best.exists()):
+            save_weights(best, self.ema.module.state_dict(), self.training.description)
+        return figures
+
+    def _write_metrics(self) -> None:
+        """Write the learning curve: a row an epoch, its figures empty where it was not evaluated."""
         if not self.context.is_main:
             return
         folder = self.training.folder
-        if better or not (folder / BEST).exists():
-            save_weights(folder / BEST, self.ema.module.state_dict(), self.training.description)
         storage.write_csv(folder / METRICS, pd.DataFrame(self.progress.history))
         with SummaryWriter(str(folder / "tensorboard"), purge_step=self.progress.epoch) as writer:
             for name, value in self.progress.history[-1].items():
