@@ -90,6 +90,13 @@ def test_a_narrow_page_has_its_viewport_and_names_each_cell(tmp_path):
     assert "<td data-label='gain'>3 %</td>" in text
 
 
+def test_panels_that_belong_together_stay_in_a_row(tmp_path):
+    pictures = [Picture("one", [figure(0.0)] * 5, in_a_row=True), Picture("two", [figure(0.0)] * 8)]
+    write_page(tmp_path / "report.html", "t", "h", [Section("s", pictures=pictures)])
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<div class='panels row'>") == 1 and text.count("<div class='panels'>") == 1
+
+
 def test_empty_parts_leave_no_traces(tmp_path):
     write_page(tmp_path / "report.html", "bare", "headline", [Section("Nothing")])
     page = Page((tmp_path / "report.html").read_text())

@@ -13,7 +13,7 @@ from cspine.competition.labels import PUBLISHED
 from cspine.competition.metric import best_constants, global_loss_of_constants
 from cspine.errors import InputError
 from cspine.networks import precision
-from cspine.networks.classifier import Classifier, make_encoder, study_logits
+from cspine.networks.classifier import Classifier, make_encoder, study_and_slice_logits
 from cspine.settings.networks import ClassifierSettings
 from cspine.training.losses import competition_loss, slice_loss
 
@@ -112,16 +112,17 @@ def test_an_untrained_network_answers_about_the_rates():
     assert global_loss_of_constants(rates, values) < best + 0.03
 
 
-def test_a_mean_of_two_networks(monkeypatch):
+def test_logits_of_studies_and_slices_are_the_networks_own(monkeypatch):
     monkeypatch.setattr(precision, "fast_precision", lambda device: torch.float32)
-    models = [make(seed=seed).eval() for seed in range(2)]
-    images, masks = inputs(2)
-    cpu = torch.device("cpu")
-    one, two = (study_logits([model], images, masks, cpu) for model in models)
-    assert torch.allclose(study_logits(models, images, masks, cpu), (one + two) / 2, atol=1e-5)
+    model, (images, masks), cpu = make().eval(), inputs(2), torch.device("cpu")
+    with torch.inference_mode():
+        expected = model(images, masks)
+    found = study_and_slice_logits(model, images, masks, cpu)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
     monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
-    rough = study_logits(models, images, masks, cpu)
-    assert rough.dtype == torch.float32 and torch.allclose(rough, (one + two) / 2, atol=0.1)
+    for one, other in zip(study_and_slice_logits(model, images, masks, cpu), expected, strict=True):
+        assert one.dtype == torch.float32 and torch.allclose(one, other, atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["no_such_encoder", "test_resnet.no_such_tag"])

@@ -8,7 +8,8 @@ from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.submission import probability_of
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
-from cspine.evaluation.figures import png, study_picture
+from cspine.evaluation.figures import png
+from cspine.evaluation.study_picture import study_picture
 from cspine.inference.blends import load_models
 from cspine.inference.studies import Limits, predict_studies
 

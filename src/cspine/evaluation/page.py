@@ -23,7 +23,8 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: ri
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #888; }
 figure { margin: 1.2rem 0; } figcaption { color: #444; font-size: .9rem; overflow-wrap: anywhere; }
 .panels { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start; }
-.panels img { flex: 0 1 auto; max-width: 100%; height: auto; }
+.panels img { flex: 0 1 auto; max-width: 100%; height: auto; min-width: 0; }
+.row { flex-wrap: nowrap; }
 @media (max-width: 700px) {
 .panels { flex-direction: column; } .panels img { max-height: 24rem; width: auto; }
 table, caption, tbody, tr { display: block; } thead { display: none; } tr { border-bottom: 2px solid #ccc; }
@@ -50,6 +51,8 @@ class Picture:
 
     caption: str
     panels: Sequence[Figure]
+    in_a_row: bool = False
+    """Whether a wide page shows all panels beside each other, however many there are."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,14 @@ def _table(table: Table) -> str:
 
 def _picture(picture: Picture) -> str:
     words, images = html.escape(picture.caption), []
+    kind = "panels row" if picture.in_a_row else "panels"
     for number, figure in enumerate(picture.panels):
         content = png(figure)
         width = int.from_bytes(content[16:20], "big")  # PNG's header
         alt = words if number == 0 else f"{words}, panel {number + 1}"
         source = base64.b64encode(content).decode()
         images.append(f"<img src='data:image/png;base64,{source}' width='{width}' alt='{alt}'>")
-    return f"<figure><div class='panels'>{''.join(images)}</div><figcaption>{words}</figcaption></figure>\n"
+    return f"<figure><div class='{kind}'>{''.join(images)}</div><figcaption>{words}</figcaption></figure>\n"
 
 
 def count_notes(notes: pd.Series) -> list[str]:

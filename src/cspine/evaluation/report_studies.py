@@ -6,9 +6,9 @@ import numpy as np
 
 from cspine.competition.labels import LEVELS
 from cspine.competition.metric import weighted_losses
-from cspine.evaluation.figures import study_panels
 from cspine.evaluation.page import Picture, Section
 from cspine.evaluation.slices import deciding_mm
+from cspine.evaluation.study_picture import study_panels
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.column import Column
 from cspine.settings.presets import Preset
@@ -103,4 +103,4 @@ def _picture(found: Found, number: int, cost: float, gallery: Gallery) -> Pictur
     )
     if column.notes:
         caption += f"; notes: {'; '.join(column.notes)}"
-    return Picture(caption, study_panels(column, values, truth, decided))
+    return Picture(caption, study_panels(column, values, truth, decided), in_a_row=True)

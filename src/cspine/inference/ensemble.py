@@ -11,7 +11,7 @@ import torch
 
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
-from cspine.networks.classifier import Classifier, study_logits
+from cspine.networks.classifier import Classifier, study_and_slice_logits
 from cspine.networks.fold_models import (
     load_classifier,
     load_locator,
@@ -223,8 +223,8 @@ class Ensemble:
         """
         images, masks = study_stacks(column, self.preset.stacks)
         batch = torch.from_numpy(images)[None], torch.from_numpy(masks)[None]
-        logits = [study_logits([classifier], *batch, self.device)[0] for classifier in self.classifiers]
-        return torch.stack(logits).double().numpy()
+        answers = [study_and_slice_logits(classifier, *batch, self.device) for classifier in self.classifiers]
+        return torch.cat([study for study, _ in answers]).double().numpy()
 
 
 def _column_key(locators: list[Locator], preset: Preset) -> str:

@@ -230,31 +230,3 @@ def study_and_slice_logits(
     with autocast(device):
         study, slices = classifier(images.to(device), masks.to(device))
     return study.float().cpu(), slices.float().cpu()
-
-
-@torch.inference_mode()
-def study_logits(
-    classifiers: list[Classifier], images: Tensor, masks: Tensor, device: torch.device
-) -> Tensor:
-    """Compute mean logits of several classifiers.
-
-    Parameters
-    ----------
-    classifiers : list of Classifier
-        At least one.
-    images : Tensor of uint8, shape (batch, 7, slices, y, x, neighbours)
-        Vertebra stacks.
-    masks : Tensor of uint8, shape (batch, 7, slices, y, x)
-        Their masks.
-    device : torch.device
-        Where the classifiers are.
-
-    Returns
-    -------
-    Tensor of float32, shape (batch, 8)
-        C1 to C7 then patient_overall, on the CPU.
-    """
-    images, masks = images.to(device), masks.to(device)
-    with autocast(device):
-        logits = [classifier(images, masks)[0].float() for classifier in classifiers]
-    return torch.stack(logits).mean(dim=0).cpu()
