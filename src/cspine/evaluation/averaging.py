@@ -25,7 +25,7 @@ STEEPEST = 2.0
 """A slope is at most multiplied by this."""
 ENOUGH_STUDIES = 50
 """Unseen studies from which the networks' differences are taken at all."""
-REHEARSALS = 10
+REHEARSALS = 4
 """How often noise is drawn for each share."""
 
 
