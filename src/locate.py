@@ -21,9 +21,9 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.training.locate import locate
+    from cspine.training.locate import train_and_label
 
-    locate(flags.cache, flags.run, PRESETS[flags.preset])
+    train_and_label(flags.cache, flags.run, PRESETS[flags.preset])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-VERSION = 2  # of the generator: raise it whenever the bytes of a replica change
+VERSION = 3  # of the generator: raise it whenever the bytes of a replica change
 FULL_MATRIX = 512
 
 
@@ -30,6 +30,8 @@ class ReplicaSettings:
     """studies of the private test set"""
     split: Literal["published", "even"] = "published"
     """published: each set has its own share of positives and levels, as in the original; even: all sets alike"""
+    coverage: Literal["published", "wide"] = "published"
+    """published: necks, as in the original; wide: also heads, chests, cut necks, fields of 120 to 500 mm"""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """other seed, other patients"""
     size: Annotated[float, Field(ge=0.125, le=1.0)] = 1.0

@@ -6,12 +6,13 @@ from enum import IntEnum
 import numpy as np
 import pandas as pd
 
-from replica.anatomy.build import NAMES, Anatomy, make_anatomy
+from replica.anatomy.build import NAMES, USUAL, WIDE, Anatomy, make_anatomy
 from replica.anatomy.texture import lookup, make_texture
 from replica.cohort.published import LEVELS
-from replica.injuries.bones import Canvas, Wound, paint_bone, paint_discs
+from replica.injuries.bones import Canvas, Wound, paint_bone, paint_discs, share_in_view
 from replica.injuries.fractures import Injury, draw_injuries
 from replica.injuries.mimics import Mimic
+from replica.scanner.coverage import widen
 from replica.scanner.oddities import Oddity, make_odd
 from replica.scanner.protocol import Protocol, choose_protocol
 from replica.settings import ReplicaSettings
@@ -28,6 +29,7 @@ class Purpose(IntEnum):
     SCAN = 3
     ANNOTATORS = 4
     ODDITY = 5
+    COVERAGE = 6
     PICTURE = 100  # of a single fracture or mimic of one, in the gallery
 
 
@@ -41,7 +43,8 @@ class Study:
     labels: np.ndarray  # (z, y, x) uint8: 1-7 C1-C7, 8.. thoracic
     wounds: tuple[Wound, ...]
     mimics: tuple[Mimic, ...] = ()
-    unseen: tuple[Injury, ...] = ()  # fractures outside the field of view of an odd study
+    unseen: tuple[Injury, ...] = ()  # fractures outside the field of view
+    in_view: tuple[float, ...] = ()  # share of each of C1 to C7 that the scan shows
 
 
 def study_rng(settings: ReplicaSettings, index: int, purpose: Purpose) -> np.random.Generator:
@@ -82,10 +85,14 @@ def draw_protocol(row: pd.Series, settings: ReplicaSettings) -> tuple[Anatomy, P
         The scan, an odd one where the row says so.
     """
     index = int(row["index"])
-    anatomy = make_anatomy(row["sex"], int(row["age"]), study_rng(settings, index, Purpose.ANATOMY))
+    posture = WIDE if settings.coverage == "wide" else USUAL
+    rng = study_rng(settings, index, Purpose.ANATOMY)
+    anatomy = make_anatomy(row["sex"], int(row["age"]), rng, posture)
     rng = study_rng(settings, index, Purpose.PROTOCOL)
     protocol = choose_protocol(int(row["site"]), anatomy, settings, rng)
-    if row["oddity"]:
+    if settings.coverage == "wide":
+        protocol = widen(protocol, anatomy, settings, study_rng(settings, index, Purpose.COVERAGE))
+    elif row["oddity"]:
         rng = study_rng(settings, index, Purpose.ODDITY)
         protocol = make_odd(protocol, Oddity(row["oddity"]), anatomy, settings, rng)
     return anatomy, protocol
@@ -147,7 +154,8 @@ def paint(
     wounds, seen = paint_bones(canvas, injuries, mimics)
     shown = [wound.injury for wound in wounds]
     unseen = tuple(one for injury in injuries.values() for one in injury.parts if one not in shown)
-    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen)
+    in_view = tuple(share_in_view(grid, anatomy, number) for number in range(len(LEVELS)))
+    return Study(protocol, anatomy, hu, labels, tuple(wounds), tuple(seen), unseen, in_view)
 
 
 def paint_bones(

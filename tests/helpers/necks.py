@@ -10,7 +10,7 @@ from cspine.execution.store import StudyStore
 from cspine.settings.networks import ClassifierSettings, LocatorSettings
 from cspine.settings.preprocessing import StackSettings
 from cspine.settings.presets import PRESETS
-from cspine.settings.training import AugmentSettings, TrainSettings
+from cspine.settings.training import AugmentSettings, TrainSettings, VolumeAugmentSettings
 
 DEMO = PRESETS["demo"]
 CALM = AugmentSettings(shift_mm=1, stretch=0.05, rotate_deg=3, zoom=0.03, blur=0, noise=0, erase=0)
@@ -26,9 +26,25 @@ CLASSIFY = replace(
     ),
     augment=CALM,
 )
+STILL = VolumeAugmentSettings(
+    turn_deg=4,
+    zoom=0.05,
+    stretch=0.02,
+    bend_mm=0,
+    cut=0,
+    field=0,
+    contrast=0,
+    gamma=0,
+    blur=0,
+    noise_hu=20,
+    metal=0,
+)
 LOCATE = replace(
     DEMO,
-    locator=LocatorSettings(spacing_mm=4.0, channels=(8, 16, 32), crop_vox=(40, 16, 16)),
+    locator_augment=STILL,
+    locator=LocatorSettings(
+        spacing_mm=4.0, channels=(8, 16, 32), stem_stride=1, window_vox=(40, 16, 16), pretrained=False
+    ),
     locator_training=TrainSettings(
         epochs=14, batch_size=2, repeats=6, learning_rate=3e-2, ema_decay=0.9, evaluate_every=7
     ),

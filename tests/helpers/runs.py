@@ -14,6 +14,7 @@ from cspine.networks.checkpoints import save_weights
 from cspine.networks.classifier import Classifier
 from cspine.networks.fold_models import describe_fold
 from cspine.networks.locator import Locator
+from cspine.networks.pretrained import start_locator
 from cspine.settings.layout import CALIBRATION, CLASSIFIER, LOCATOR, RunLayout
 from cspine.settings.networks import ClassifierSettings, LocatorSettings
 from cspine.settings.preprocessing import ColumnSettings, StackSettings
@@ -26,7 +27,6 @@ TINY = replace(
     PRESETS["demo"],
     column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
     stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
-    locator=LocatorSettings(spacing_mm=4.0, channels=(2, 2), crop_vox=(16, 16, 16)),
     classifier=ClassifierSettings(
         encoder="test_resnet", pretrained=False, hidden=8, context_layers=1, dropout=0.0
     ),
@@ -54,27 +54,7 @@ def studies(competition) -> list[str]:
     return sorted(path.name for path in (competition / "test_images").iterdir())
 
 
-def by_height(settings: LocatorSettings) -> Locator:
-    """A locator with weights set by hand: everything harder than 200 HU, in bands by height, C1 on top."""
-    locator = Locator(settings)
-    first, last, middle = locator.down[0], locator.up[-1], (1, 1, 1)
-    with torch.no_grad():
-        for parameter in locator.parameters():
-            parameter.zero_()
-        first[0].weight[0, 1][middle] = 1  # the height, normalised below to mean 3 and standard deviation 1
-        first[3].weight[0, 0][middle] = 1
-        last[0].weight[0, settings.channels[1]][middle] = 1  # the same from the skip connection
-        last[3].weight[0, 0][middle] = 1
-        for norm in (first[1], first[4], last[1], last[4]):
-            norm.weight[0], norm.bias[0] = 1, 3
-        locator.head.weight[0, settings.channels[0]][middle] = 40  # bone
-        locator.head.bias[0] = 10
-        locator.head.weight[1, 0][middle] = 0.5  # level
-        locator.head.bias[1] = -1.5
-    return locator
-
-
-def write_run(run: Path, make_locator=by_height, preset=TINY, folds=None) -> Path:
+def write_run(run: Path, make_locator=start_locator, preset=TINY, folds=None) -> Path:
     """Write a whole run with a fixed seed; folds: its split."""
     torch.manual_seed(5)
     folds = folds or FOLDS
@@ -95,8 +75,8 @@ def write_run(run: Path, make_locator=by_height, preset=TINY, folds=None) -> Pat
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Path:
-    """A run whose locators find bands of bone and whose classifiers nobody trained; only to be read."""
-    return write_run(tmp_path_factory.mktemp("runs") / "by-height")
+    """A run with the kit's own locator in each fold, and classifiers that nobody trained; only to be read."""
+    return write_run(tmp_path_factory.mktemp("runs") / "untrained")
 
 
 @pytest.fixture(scope="session")
@@ -104,9 +84,9 @@ def blind_run(tmp_path_factory) -> Path:
     """A run whose locators find no vertebra at all."""
 
     def blind(settings: LocatorSettings) -> Locator:
-        locator = by_height(settings)
+        locator = start_locator(settings)
         with torch.no_grad():
-            locator.head.bias[0] = -100
+            locator.head.bias[0] = -1000
         return locator
 
     return write_run(tmp_path_factory.mktemp("runs") / "blind", blind)

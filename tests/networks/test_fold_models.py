@@ -26,7 +26,7 @@ FOLDS = {"1.2.1": 0, "1.2.2": 1, "1.2.3": 2, "1.2.4": 0}
 PRESET = replace(
     PRESETS["smoke"],
     seed=7,
-    locator=LocatorSettings(spacing_mm=4.0, channels=(2, 2), crop_vox=(16, 16, 16)),
+    locator=LocatorSettings(spacing_mm=4.0, channels=(2, 2), window_vox=(16, 16, 16), pretrained=False),
     stacks=StackSettings(slices=3, neighbours=1, image_px=32),
     classifier=ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=8, context_layers=1),
 )

@@ -1,12 +1,10 @@
-import numpy as np
 import pytest
 import torch
 
-from cspine.networks import precision
-from cspine.networks.locator import CLASSES, Locator, label_map, locator_input
+from cspine.networks.locator import CLASSES, Locator, grey_values
 from cspine.settings.networks import LocatorSettings
 
-SMALL = LocatorSettings(spacing_mm=4.0, channels=(4, 8, 16), crop_vox=(16, 16, 16))
+SMALL = LocatorSettings(spacing_mm=4.0, channels=(4, 8, 16), window_vox=(16, 16, 16), pretrained=False)
 CPU = torch.device("cpu")
 
 
@@ -30,44 +28,22 @@ def test_every_parameter_learns():
 
 
 def test_input_window():
-    hu = np.array([[[-3000, -600, 400, 900, 1400, 3000]]], np.int16)
-    assert locator_input(hu, SMALL)[0, 0, 0].tolist() == [-1, -1, 0, 0.5, 1, 1]
-    assert locator_input(hu, SMALL).shape == (1, 1, 1, 6)
+    hu = torch.tensor([-3000.0, -600, 400, 900, 1400, 3000])
+    assert grey_values(hu, SMALL).tolist() == [0, 0, 0.5, 0.75, 1, 1]
 
 
-class Fixed(torch.nn.Module):
-    """Stands in for a trained locator: the same answer whatever it is shown."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.settings, self.logits = SMALL, logits
-
-    def forward(self, volume):
-        return self.logits
-
-
-def test_label_map_is_the_mean_of_probabilities():
-    """One locator is sure of C2, two lean to C1: on average C2."""
-    sure, leaning = torch.zeros(1, 9, 4, 4, 4), torch.zeros(1, 9, 4, 4, 4)
-    sure[:, 2], leaning[:, 1] = 20, 0.5
-    hu = np.zeros((4, 4, 4), np.int16)
-    labels = label_map([Fixed(sure), Fixed(leaning), Fixed(leaning)], hu, CPU)
-    assert labels.dtype == np.uint8 and labels.shape == (4, 4, 4) and (labels == 2).all()
-    assert (label_map([Fixed(leaning)], hu, CPU) == 1).all()
-
-
-def test_label_map_keeps_the_largest_piece_of_a_level():
-    logits = torch.zeros(1, 9, 8, 4, 4)
-    logits[:, 0] = 1
-    logits[:, 3, :3], logits[:, 3, 7] = 5, 5
-    logits[:, 8, 4], logits[:, 8, 6, 0, 0] = 5, 5
-    labels = label_map([Fixed(logits)], np.zeros((8, 4, 4), np.int16), CPU)
-    assert (labels[:3] == 3).all() and not (labels[7] == 3).any()
-    assert (labels[4] == 8).all() and labels[6, 0, 0] == 8  # thoracic vertebrae are several
-
-
-def test_label_map_of_a_real_network(monkeypatch):
-    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
-    hu = np.random.default_rng(0).integers(-1000, 1500, (24, 20, 18)).astype(np.int16)
-    labels = label_map([make(1), make(2)], hu, CPU)
-    assert labels.shape == hu.shape and labels.max() <= 8
+def test_where_in_the_scan_a_voxel_lies_plays_no_part():
+    """The same neighbourhood gives the same answer anywhere: nothing tells the network its place."""
+    model = make(3)
+    for module in model.modules():
+        if isinstance(module, torch.nn.InstanceNorm3d):  # its statistics are those of the whole window
+            module.track_running_stats, module.running_mean, module.running_var = (
+                True, torch.zeros(module.num_features), torch.ones(module.num_features),
+            )  # fmt: skip
+    ball = torch.zeros(1, 1, 96, 64, 64)
+    ball[0, 0, 28:36, 28:36, 28:36] = 1
+    moved = ball.roll((32,), dims=(2,))
+    first, second = model(ball), model(moved)
+    middle = (slice(None), slice(None), slice(24, 40), slice(24, 40), slice(24, 40))
+    there = (slice(None), slice(None), slice(56, 72), slice(24, 40), slice(24, 40))
+    torch.testing.assert_close(first[middle], second[there], atol=1e-3, rtol=1e-3)

@@ -120,7 +120,7 @@ def test_unknown_fields_are_refused_by_name(kind):
         (StackSettings, "image_px", 8),
         (LocatorSettings, "spacing_mm", 0),
         (LocatorSettings, "stem_stride", 5),
-        (LocatorSettings, "crop_vox", (32, 32)),
+        (LocatorSettings, "window_vox", (32, 32)),
         (ClassifierSettings, "hidden", 9),
         (ClassifierSettings, "hidden", 6),
         (ClassifierSettings, "context_layers", -1),

@@ -16,6 +16,9 @@ ROUNDING_MM = 0.101
 """Positions are often written with one decimal; slice and end positions may err by half of that, each."""
 LESS_THAN_A_GAP = 0.4
 """Share of the step that rounding may reach; a missing slice moves its neighbours by half a step or more."""
+MAX_GAP_MM, MAX_GAP_STEPS = 10.0, 2.5
+"""A gap is bridged by linear interpolation up to this length, two thirds of a vertebral body, or up to so many
+usual steps where slices lie farther apart: behind a longer one anatomy would be invented."""
 MAX_BEND_MM = 1.0
 """How far a slice's corner may lie beside the line between the first and the last one without a note."""
 MAX_TILT_DEG = 0.5
@@ -76,7 +79,7 @@ def even_grid(hu: np.ndarray, headers: list[SliceHeader], study: str) -> tuple[E
     Raises
     ------
     InputError
-        If the slices leave gaps larger than themselves.
+        If the slices leave gaps larger than themselves, or a single one that is too long to be bridged.
     """
     heights = heights_of(headers)
     depth = heights[0] - heights
@@ -94,6 +97,13 @@ def even_grid(hu: np.ndarray, headers: list[SliceHeader], study: str) -> tuple[E
         raise InputError(
             f"study {study}: found {len(hu)} slices {usual:.2f} mm apart that span {depth[-1]:.0f} mm; "
             "expected a stack without large gaps; check ImagePositionPatient (0020,0032)"
+        )
+    widest = int(steps.argmax())
+    if steps[widest] > max(MAX_GAP_MM, MAX_GAP_STEPS * usual):
+        raise InputError(
+            f"study {study}: found a gap of {steps[widest]:.0f} mm behind {headers[widest].file.name}, among slices "
+            f"{usual:.2f} mm apart; interpolation bridges {MAX_GAP_MM:.0f} mm at most, beyond it anatomy would be "
+            "invented; get the missing slices, or name a folder with one side of the gap"
         )
     notes.append(
         f"steps of {steps.min():.2f} to {steps.max():.2f} mm between {len(hu)} slices: "

@@ -10,6 +10,9 @@ SAMPLED_VOXELS = 200_000
 TISSUE_HU, DENSE_HU, BODY_HU, AIR_BELOW_HU, VOID_HU = 200, 700, -500, -800, -1150
 """Below TISSUE_HU lie fat, muscle, organs and blood; above DENSE_HU compact bone and metal; above BODY_HU all
 that is not air or lung; below VOID_HU nothing in a patient, only padding."""
+AIR_SHARE, AIR_ERROR_HU, SOFT_HU = 0.05, 40, (-110, 110)
+"""With this share of the voxels around -1000, off by no more than that, and soft tissue between these, two points
+fix the scale."""
 
 
 def to_hu(stored: np.ndarray, header: SliceHeader, target: np.ndarray) -> None:
@@ -81,8 +84,9 @@ def _padded(raw: np.ndarray, header: SliceHeader, value: int, bits: int) -> np.n
 def doubt_of(hu: np.ndarray) -> str:
     """Say why a scan's Hounsfield units can't be trusted.
 
-    Looks at a sample: air has to lie near -1000, soft tissue near 50. A stack cropped to the inside of a body,
-    without air, is fine.
+    Looks at a sample: air has to lie near -1000, soft tissue near 50. Where both do, slope and intercept are
+    right, whatever else a head, a chest or metal adds. A stack cropped to the inside of a body, without air, is
+    fine.
 
     Parameters
     ----------
@@ -101,6 +105,12 @@ def doubt_of(hu: np.ndarray) -> str:
         return (
             f"only {len(body) / len(sample):.1%} of the voxels lie above {BODY_HU} HU, the rest would be air"
         )
+    outside = sample[(sample > VOID_HU) & (sample < AIR_BELOW_HU)]
+    if len(outside) > AIR_SHARE * len(sample):
+        soft = sample[(sample > SOFT_HU[0] - 100) & (sample < SOFT_HU[1] + 100)]
+        anchored = abs(float(np.median(outside)) - AIR_HU) <= AIR_ERROR_HU and len(soft) > 0.4 * len(body)
+        if anchored and SOFT_HU[0] <= float(np.median(body)) <= SOFT_HU[1]:
+            return ""
     middle, dense, bone = float(np.median(body)), (body > DENSE_HU).sum(), (body > TISSUE_HU).sum()
     if not -200 <= middle <= 300:
         return f"the median of all that is not air is {middle:.0f} HU; expected soft tissue near 50"

@@ -4,6 +4,7 @@ What is broken costs its slice; what was mended or left out is a note of the vol
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def read_series(folder: Path | str, use_dicomsdl: bool = True) -> Volume:
     reading.notes += mended
     doubt = doubt_of(stack.hu)
     if doubt:
-        rescaling = f"RescaleSlope {kept[0].slope:g}, RescaleIntercept {kept[0].intercept:g}"
+        rescaling = f"RescaleSlope {_span(one.slope for one in kept)}, "
+        rescaling += f"RescaleIntercept {_span(one.intercept for one in kept)}"
         reading.notes.append(f"Hounsfield units can't be trusted ({rescaling}): {doubt}")
     numbers = np.full(len(stack.hu), -1, np.int64)
     numbers[stack.z_indices] = [header.number for header in kept]
@@ -108,6 +110,12 @@ def read_series(folder: Path | str, use_dicomsdl: bool = True) -> Volume:
     files = replace(slices.grid, z_of_number=z_of_number, heights_mm=heights_of(kept))
     affine = affine_of(kept[0], files, stack)
     return Volume(stack.hu, affine, numbers, reading.study, tuple(reading.notes), files)
+
+
+def _span(values: Iterable[float]) -> str:
+    """One number, or from where to where they go."""
+    every = sorted(set(values))
+    return f"{every[0]:g}" if len(every) == 1 else f"{every[0]:g} to {every[-1]:g}"
 
 
 def read_study(folder: Path | str, fallback: bool) -> Volume:

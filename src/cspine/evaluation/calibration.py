@@ -43,13 +43,15 @@ class Calibration:
     averaging: AveragingCurve | None = None
     """How slopes and biases change for a mean of several networks; None where that was not fitted."""
 
-    def apply(self, logits: np.ndarray) -> np.ndarray:
-        """Turn logits into values to submit.
+    def apply(self, logits: np.ndarray, in_view: np.ndarray | None = None) -> np.ndarray:
+        """Turn logits into values to submit; a level that the scan does not show gets its constant.
 
         Parameters
         ----------
         logits : ndarray, shape (..., 8)
             Logits, columns as PREDICTION_TYPES.
+        in_view : ndarray of bool, shape (..., 7), optional
+            Which of C1 to C7 were found in the scan; by default all.
 
         Returns
         -------
@@ -59,6 +61,8 @@ class Calibration:
         straight = self.straight(logits)
         values = expit(straight)
         levels, overall = values[..., :7], values[..., 7]
+        if in_view is not None:
+            levels = np.where(in_view, levels, np.array(self.constants[:7]))
         if self.stack:
             overall = expit(stack_features(straight) @ np.array(self.stack[:-1]) + self.stack[-1])
         if self.noisy_or:

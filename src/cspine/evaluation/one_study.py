@@ -42,11 +42,15 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
         shutil.rmtree(decoded, ignore_errors=True)
     if found.fold_logits is None or found.column is None:
         raise InputError(found.reason)
-    values = calibration.apply(found.fold_logits.mean(axis=0))
+    verdict = found.column.verdict
+    values = calibration.apply(found.fold_logits.mean(axis=0), verdict.in_view)
     seconds = round(sum(found.seconds.values()), 2)
-    probability = dict(zip(PREDICTION_TYPES, probability_of(values).tolist(), strict=True))
+    known = [*verdict.in_view.tolist(), True]
+    shares = zip(PREDICTION_TYPES, probability_of(values).tolist(), known, strict=True)
+    probability = {kind: share if shown else None for kind, share, shown in shares}
     for kind, share in probability.items():
-        print(f"{kind:<16}{share:.3f}  {'#' * round(40 * share)}")
+        bar = "not in view" if share is None else f"{share:.3f}  {'#' * round(40 * share)}"
+        print(f"{kind:<16}{bar}")
     for note in found.column.notes:
         print(f"note: {note}")
     target = out / f"{name}.json"
@@ -56,6 +60,7 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
             "study": found.column.study,
             "probability": probability,
             "submitted_value": dict(zip(PREDICTION_TYPES, values.tolist(), strict=True)),
+            "verdict": verdict.as_json(),
             "notes": list(found.column.notes),
             "seconds": seconds,
         },

@@ -18,8 +18,9 @@ from cspine.networks.fold_models import (
     preset_of,
     read_fold_description,
 )
-from cspine.networks.locator import Locator, label_map
+from cspine.networks.locator import Locator
 from cspine.networks.precision import best_device
+from cspine.networks.search import Located, locate
 from cspine.preprocessing.column import Column, cut_column
 from cspine.preprocessing.stacks import study_stacks
 from cspine.settings.layout import CLASSIFIER, LOCATOR, MADE_BY, RunLayout
@@ -168,10 +169,10 @@ class Ensemble:
         """
         seconds = {}
         started = time.perf_counter()
-        labels = self.segment(small)
+        located = self.locate(small)
         seconds["locate"] = time.perf_counter() - started
         started = time.perf_counter()
-        column = cut_column(volume, labels, affine, self.preset.column)
+        column = cut_column(volume, located.labels, affine, self.preset.column, verdict=located.verdict)
         seconds["cut"] = time.perf_counter() - started
         answer = self.answer_about(column)
         return Answer(answer.fold_logits, column, seconds | answer.seconds)
@@ -193,8 +194,8 @@ class Ensemble:
         logits = self.predict(column)
         return Answer(logits, column, {"classify": time.perf_counter() - started})
 
-    def segment(self, hu: np.ndarray) -> np.ndarray:
-        """Label a small volume.
+    def locate(self, hu: np.ndarray) -> Located:
+        """Name the vertebrae in a small volume.
 
         Parameters
         ----------
@@ -203,10 +204,10 @@ class Ensemble:
 
         Returns
         -------
-        ndarray of uint8, shape (z, y, x)
-            Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+        Located
+            Label map and verdict.
         """
-        return label_map(self.locators, hu, self.device)
+        return locate(self.locators, hu, self.device)
 
     def predict(self, column: Column) -> np.ndarray:
         """Compute each fold's logits for a column.

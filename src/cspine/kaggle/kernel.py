@@ -43,6 +43,8 @@ class InferenceReport:
     """Study -> why it fell back to the constants."""
     notes: dict[str, list[str]] = field(default_factory=dict)
     """Study -> what had to be mended to predict it."""
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """What is thought of the label map ("sure", "doubtful") -> predicted studies."""
     seconds_by_part: dict[str, float] = field(default_factory=dict)
     """Part ("decode", "locate", "cut", "classify") -> seconds over all studies."""
     slopes: dict[str, float] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class KernelRun:
         self.studies = list(split_row_ids(self.sample["row_id"])[UID_COLUMN].unique())
         self.constants = best_constants(PUBLISHED["train"].rates())
         self.fold_logits: dict[str, np.ndarray] = {}
+        self.in_view: dict[str, np.ndarray] = {}
         self.calibration: Calibration | None = None
         self.report = InferenceReport(studies=len(self.studies))
         self.path = working / SUBMISSION
@@ -86,7 +89,8 @@ class KernelRun:
             figures = (calibration.level_slope, calibration.overall_slope, *shares)
             names = ("level", "overall", "level_removed", "overall_removed")
             self.report.slopes = dict(zip(names, figures, strict=True))
-        return dict(zip(self.fold_logits, calibration.apply(logits.mean(axis=1)), strict=True))
+        in_view = np.stack([self.in_view[study] for study in self.fold_logits])
+        return dict(zip(self.fold_logits, calibration.apply(logits.mean(axis=1), in_view), strict=True))
 
     def take(self, prediction: Prediction) -> None:
         """Note one study's outcome.
@@ -102,6 +106,9 @@ class KernelRun:
             self.report.fell_back[prediction.study] = prediction.reason
             return
         self.fold_logits[prediction.study] = prediction.fold_logits
+        verdict = prediction.column.verdict
+        self.in_view[prediction.study] = verdict.in_view
+        self.report.verdicts[verdict.kind] = self.report.verdicts.get(verdict.kind, 0) + 1
         if prediction.column.notes:
             self.report.notes[prediction.study] = list(prediction.column.notes)
         if len(self.fold_logits) % WRITE_EVERY == 0:

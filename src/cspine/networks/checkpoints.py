@@ -85,11 +85,39 @@ def read_description(path: Path, made_by: str) -> dict[str, Any]:
     InputError
         For a missing or broken file.
     """
+    return _metadata(path, "description", made_by)
+
+
+def read_provenance(path: Path, made_by: str) -> dict[str, str]:
+    """Read what `save_weights` stored of versions and code.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    made_by : str
+        The command that makes it, for messages.
+
+    Returns
+    -------
+    dict of str to str
+        As from `provenance`.
+
+    Raises
+    ------
+    InputError
+        For a missing or broken file.
+    """
+    return _metadata(path, "provenance", made_by)
+
+
+def _metadata(path: Path, what: str, made_by: str) -> dict[str, Any]:
+    """One of the two things that `save_weights` stored beside the weights."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint; `{made_by}` makes it")
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["description"])
+            return json.loads(file.metadata()[what])
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path}: not a checkpoint of this kit ({error}); delete it and run `{made_by}`"

@@ -39,7 +39,7 @@ def describe_fold(kind: NetworkKind, fold: int, preset: Preset, folds: dict[str,
     """
     settings = reproducible_settings(preset)
     if kind == LOCATOR:
-        settings = {key: settings[key] for key in ("seed", "locator", "locator_training")}
+        settings = {key: settings[key] for key in ("seed", "locator", "locator_training", "locator_augment")}
     split = hashlib.sha256(repr(sorted(folds.items())).encode()).hexdigest()[:16]
     return {"kind": kind, "fold": fold, "folds": max(folds.values()) + 1, "split": split, "preset": settings}
 

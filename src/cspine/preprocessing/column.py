@@ -15,6 +15,7 @@ from cspine.dicom.volume import Volume
 from cspine.errors import InputError
 from cspine.preprocessing.boxes import BOX_AXES, Z
 from cspine.preprocessing.resampling import resample_array, window
+from cspine.preprocessing.verdict import WHOLE, Kind, Verdict
 from cspine.settings.preprocessing import ColumnSettings
 
 MIN_LEVEL_MM3 = 400.0
@@ -40,6 +41,7 @@ class Column:
     label_origin_mm, label_spacing_mm: that grid in column millimetres, (z, y, x).
     extents: one `Extent` a level, C1 to C7.
     boxes: (n, 6) float64 rows level (1-7), z, top y, left x, bottom y, right x in column millimetres.
+    verdict: whether the label map can be believed, and which levels it shows.
     """
 
     study: str
@@ -51,6 +53,7 @@ class Column:
     extents: tuple[Extent, ...]
     boxes: np.ndarray
     notes: tuple[str, ...] = ()
+    verdict: Verdict = WHOLE
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Collect the arrays as a cache stores them.
@@ -69,7 +72,7 @@ class Column:
         -------
         dict
             `study`, `spacing_mm`, `label_origin_mm`, `label_spacing_mm`, `extents` (rows top, bottom, centre
-            y, centre x) and `notes`.
+            y, centre x), `notes` and `verdict`.
         """
         return {
             "study": self.study,
@@ -78,6 +81,7 @@ class Column:
             "label_spacing_mm": list(self.label_spacing_mm),
             "extents": [[e.top_mm, e.bottom_mm, e.centre_y_mm, e.centre_x_mm] for e in self.extents],
             "notes": list(self.notes),
+            "verdict": self.verdict.as_json(),
         }
 
     @classmethod
@@ -104,6 +108,7 @@ class Column:
             label_spacing_mm=tuple(meta["label_spacing_mm"]),
             extents=tuple(Extent(*row) for row in meta["extents"]),
             notes=tuple(meta["notes"]),
+            verdict=Verdict.load(meta["verdict"]),
             image=arrays["image"],
             labels=arrays["labels"],
             boxes=arrays["boxes"],
@@ -193,6 +198,7 @@ def cut_column(
     label_affine: np.ndarray,
     settings: ColumnSettings,
     boxes: np.ndarray | None = None,
+    verdict: Verdict = WHOLE,
 ) -> Column:
     """Cut the C1-C7 box out of a volume.
 
@@ -208,6 +214,8 @@ def cut_column(
         Spacing, margins and window.
     boxes : ndarray of float64, shape (n, 6), optional
         Rows level, z, top y, left x, bottom y, right x in voxels of the volume; by default none.
+    verdict : Verdict
+        What is thought of the label map; a doubtful one becomes a note.
 
     Returns
     -------
@@ -217,8 +225,12 @@ def cut_column(
     Raises
     ------
     InputError
-        If C1-C7 is not found.
+        If C1-C7 is not found, or the label map shows no neck.
     """
+    if verdict.kind is Kind.NOT_A_NECK:
+        raise InputError(
+            f"study {volume.study}: not a neck: {'; '.join(verdict.reasons)}; the scan may show something else"
+        )
     spacing = np.array(volume.spacing_mm)
     to_volume = np.linalg.inv(volume.affine) @ label_affine  # label index -> volume index
     label_spacing = np.diag(to_volume)[:3] * spacing
@@ -247,7 +259,8 @@ def cut_column(
         label_spacing_mm=_zyx(label_spacing),
         extents=tuple(Extent(*(float(v) for v in row)) for row in extents),
         boxes=rows,
-        notes=(*volume.notes, *notes),
+        notes=(*volume.notes, *([verdict.note] if verdict.note else []), *notes),
+        verdict=verdict,
     )
 
 

@@ -17,6 +17,7 @@ from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.boxes import place_boxes
 from cspine.preprocessing.column import cut_column
+from cspine.preprocessing.verdict import Verdict
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.preprocessing import ColumnSettings
 
@@ -134,7 +135,7 @@ def cut_study(
     arrays, meta = stage.labels.read(uid)
     labels, affine = np.array(arrays["labels"]), np.array(meta["affine"])
     placed, notes = place_boxes(boxes, volume, labels, affine, np.array(fractured))
-    column = cut_column(volume, labels, affine, stage.settings, placed)
+    column = cut_column(volume, labels, affine, stage.settings, placed, Verdict.load(meta["verdict"]))
     description = {**volume.describe(), **column.meta(), "notes": [*column.notes, *notes]}
     stage.columns.write(uid, column.arrays(), description)
     return description

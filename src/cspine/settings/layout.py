@@ -239,6 +239,7 @@ def label_settings(preset: Preset) -> dict[str, Any]:
     return {
         "locator": reproducible_settings(preset.locator),
         "locator_training": reproducible_settings(preset.locator_training),
+        "locator_augment": reproducible_settings(preset.locator_augment),
         "seed": preset.seed,
     }
 

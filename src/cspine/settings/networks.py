@@ -12,16 +12,18 @@ from cspine.settings.strict import STRICT
 class LocatorSettings:
     """The 3D U-Net that finds C1-C7 in a small volume."""
 
-    spacing_mm: Annotated[float, Field(gt=0)] = 2.0
+    spacing_mm: Annotated[float, Field(gt=0)] = 3.0
     """Voxel size of the small volume, the same on all axes."""
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    channels: Annotated[tuple[int, ...], Field(min_length=1)] = (16, 32, 64, 128)
     """Channels a level of the U-Net; each level halves the resolution."""
-    stem_stride: Annotated[int, Field(ge=1, le=4)] = 1
+    stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
     """The first block's stride; its features are scaled up to the volume's voxels at the end."""
-    crop_vox: tuple[int, int, int] = (112, 96, 96)
-    """The box (z, y, x) it is trained on; it is applied to whole volumes."""
+    window_vox: tuple[int, int, int] = (72, 56, 56)
+    """The box (z, y, x) that it sees at once, in training as at inference; larger scans are searched."""
     window_level_hu: float = 400.0
     window_width_hu: Annotated[float, Field(gt=0)] = 2000.0
+    pretrained: bool = True
+    """Start from the weights that come with the kit, which learnt on replicas alone."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from cspine.settings.networks import ClassifierSettings, LocatorSettings
 from cspine.settings.preprocessing import ColumnSettings, StackSettings
 from cspine.settings.strict import STRICT
-from cspine.settings.training import AugmentSettings, TrainSettings
+from cspine.settings.training import AugmentSettings, TrainSettings, VolumeAugmentSettings
 
 PresetName = Literal["smoke", "demo", "t4", "gpu-80gb"]
 DEFAULT_PRESET: PresetName = "t4"
@@ -28,6 +28,7 @@ class Preset:
     encoder_training: TrainSettings | None = None
     """How the encoder learns on single annotated slices first; None: it does not."""
     classifier_training: TrainSettings = TrainSettings()
+    locator_augment: VolumeAugmentSettings = VolumeAugmentSettings()
     augment: AugmentSettings = AugmentSettings()
     slice_loss: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the slice supervision beside the competition's loss."""
@@ -53,7 +54,6 @@ PRESETS: dict[PresetName, Preset] = {
     "smoke": Preset(
         column=ColumnSettings(spacing_mm=(2.0, 2.0, 2.0)),
         stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
-        locator=LocatorSettings(spacing_mm=5.0, channels=(8, 16, 32), stem_stride=2, crop_vox=(32, 24, 24)),
         classifier=ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=8, context_layers=1),
         locator_training=TrainSettings(
             epochs=6, batch_size=1, repeats=10, learning_rate=1e-2, ema_decay=0.95, evaluate_every=6
@@ -65,9 +65,6 @@ PRESETS: dict[PresetName, Preset] = {
     "demo": Preset(
         column=ColumnSettings(spacing_mm=(1.0, 1.0, 1.0)),
         stacks=StackSettings(slices=8, neighbours=1, neighbour_mm=1.5, crop_mm=80.0, image_px=64),
-        locator=LocatorSettings(
-            spacing_mm=4.0, channels=(16, 32, 64, 64), stem_stride=2, crop_vox=(48, 32, 32)
-        ),
         classifier=ClassifierSettings(
             encoder="test_resnet",
             encoder_options={"global_pool": "max"},
@@ -94,8 +91,6 @@ PRESETS: dict[PresetName, Preset] = {
             blur=0.0,
             noise=0.0,
             erase=0.0,
-            volume_turn_deg=4.0,
-            volume_zoom=0.06,
         ),
         slice_loss=1.0,
     ),
@@ -120,7 +115,6 @@ PRESETS: dict[PresetName, Preset] = {
     # One GPU of 80 GB or more.
     "gpu-80gb": Preset(
         stacks=StackSettings(slices=15, neighbours=2, neighbour_mm=1.0, crop_mm=96.0, image_px=384),
-        locator=LocatorSettings(spacing_mm=2.0, channels=(32, 64, 128, 256)),
         locator_training=TrainSettings(
             epochs=100, batch_size=4, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=6
         ),
@@ -138,6 +132,20 @@ PRESETS: dict[PresetName, Preset] = {
         ),
     ),
 }
+
+
+PRETRAINING = Preset(
+    locator=LocatorSettings(pretrained=False),
+    locator_training=TrainSettings(
+        epochs=60,
+        batch_size=2,
+        learning_rate=3e-3,
+        evaluate_every=20,
+        ema_decay=0.998,
+        checkpoint_every_s=120.0,
+    ),
+)
+"""How the locator learns that comes with the kit; the rest of a preset plays no part in it."""
 
 
 MACHINE_SETTINGS = {"workers", "checkpoint_every_s"}

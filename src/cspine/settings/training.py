@@ -45,6 +45,27 @@ class AugmentSettings:
     blur: Annotated[float, Field(ge=0, le=1)] = 0.1
     noise: Annotated[float, Field(ge=0, le=1)] = 0.2
     erase: Annotated[float, Field(ge=0, le=1)] = 0.1
-    volume_turn_deg: Annotated[float, Field(ge=0)] = 12.0
-    """How far the locator's volumes are tilted and turned."""
-    volume_zoom: Annotated[float, Field(ge=0, lt=1)] = 0.15
+
+
+@dataclass(frozen=True, config=STRICT)
+class VolumeAugmentSettings:
+    """How the locator's windows are varied."""
+
+    turn_deg: Annotated[float, Field(ge=0)] = 22.0
+    """Largest turn about each axis."""
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    stretch: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Largest change of scale along a single axis, beside the zoom."""
+    bend_mm: Annotated[float, Field(ge=0)] = 3.0
+    """SD of the displacements that bend a window."""
+    cut: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the windows in which the scan ends."""
+    field: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the windows that a small field of view limits."""
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.5
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.3
+    blur: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the windows that are blurred; half as many are sharpened, half as many have thick slices."""
+    noise_hu: Annotated[float, Field(ge=0)] = 120.0
+    """Largest SD of the noise."""
+    metal: Annotated[float, Field(ge=0, le=1)] = 0.12

@@ -7,9 +7,6 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks p
 import albumentations as A
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from cspine.preprocessing.stacks import Jitter
 from cspine.settings.training import AugmentSettings
@@ -83,54 +80,3 @@ class StackAugmentation:
         self.transform.set_random_state(random, Random(int(random.integers(2**31))))
         pairs = [self.transform(images=image, masks=mask) for image, mask in zip(images, masks, strict=True)]
         return np.stack([pair["images"] for pair in pairs]), np.stack([pair["masks"] for pair in pairs])
-
-
-def vary_volume(
-    volume: Tensor,
-    labels: Tensor,
-    size: tuple[int, int, int],
-    random: np.random.Generator,
-    settings: AugmentSettings = AugmentSettings(),  # noqa: B008 (frozen)
-) -> tuple[Tensor, Tensor]:
-    """Cut a box of `size` voxels out of a randomly turned, scaled and shifted volume.
-
-    No left-right flip is needed: nothing in a label map tells the sides.
-
-    Parameters
-    ----------
-    volume : Tensor of float, shape (1, z, y, x)
-        In [-1, 1].
-    labels : Tensor of uint8, shape (z, y, x)
-        Its label map.
-    size : tuple of int
-        The box (z, y, x).
-    random : numpy.random.Generator
-        Where the numbers come from.
-    settings : AugmentSettings
-        How far it is turned and scaled.
-
-    Returns
-    -------
-    image : Tensor of float, shape (1, *size)
-        In [-1, 1]; outside of the scan air, which is -1 before brightness and noise are varied.
-    wanted : Tensor of int64, shape size
-        Its label map; 0 outside of the scan.
-    """
-    shape = np.array(volume.shape[1:])
-    target = np.array(size)
-    tilt, turn = np.radians(random.uniform(-1, 1, 2) * settings.volume_turn_deg)
-    around_x = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
-    around_y = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
-    zoom = 1 + random.uniform(-1, 1) * settings.volume_zoom
-    matrix = around_x @ around_y / zoom  # (z, y, x) target voxels -> source voxels
-    free = np.maximum(shape - target, 0.25 * target) / 2
-    shift = random.uniform(-free, free)
-    unit = matrix * target[None] / shape[:, None]  # the same in grid_sample's [-1, 1] coordinates
-    theta = np.concatenate([unit, (2 * shift / shape)[:, None]], axis=1)[::-1].copy()
-    theta[:, :3] = theta[:, 2::-1]  # grid_sample speaks (x, y, z)
-    grid = functional.affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *size], align_corners=False)
-    image = functional.grid_sample(volume[None] + 1, grid, mode="bilinear", align_corners=False)[0] - 1
-    wanted = functional.grid_sample(labels[None, None].float(), grid, mode="nearest", align_corners=False)
-    gain, level = random.uniform(0.9, 1.1), random.uniform(-0.05, 0.05)
-    noise = torch.from_numpy(random.normal(0, random.uniform(0, 0.05), size).astype(np.float32))
-    return (image * gain + level + noise).clamp_(-1, 1), wanted[0, 0].round().long()

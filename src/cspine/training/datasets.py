@@ -12,13 +12,13 @@ from torch.utils.data import Dataset, Sampler
 
 from cspine.competition.labels import LEVELS
 from cspine.execution.store import StudyStore
-from cspine.networks.locator import locator_input
 from cspine.preprocessing.boxes import LEVEL
 from cspine.preprocessing.column import Column
 from cspine.preprocessing.stacks import Jitter, slice_targets, study_stacks, vertebra_stack
 from cspine.settings.presets import Preset
-from cspine.training.augmentation import StackAugmentation, random_jitter, vary_volume
+from cspine.training.augmentation import StackAugmentation, random_jitter
 from cspine.training.randomness import Stream, generator
+from cspine.training.volumes import LabelledVolume, vary_volume
 
 Key = tuple[int, int, int]
 """(epoch, repeat, number of the study); epoch -1 asks for the sample without variation."""
@@ -205,20 +205,16 @@ class VertebraDataset(KeyedDataset):
 
 
 class LocatorDataset(KeyedDataset):
-    """Small volumes with their masks."""
+    """Windows of small volumes with their masks."""
 
-    def __init__(self, store: StudyStore, uids: list[str], preset: Preset, size: tuple[int, int, int]):
-        self.store, self.uids, self.preset, self.size = store, uids, preset, size
+    def __init__(self, store: StudyStore, uids: list[str], preset: Preset):
+        self.store, self.uids, self.preset = store, uids, preset
 
     @cached_property
-    def volumes(self) -> list[tuple[Tensor, Tensor]]:
+    def volumes(self) -> list[LabelledVolume]:
         """All of them, kept in memory; read when the first sample is asked for, so never by a finished fold."""
-        volumes = []
-        for uid in self.uids:
-            arrays, _ = self.store.read(uid)
-            labels = torch.from_numpy(np.array(arrays["labels"]))
-            volumes.append((locator_input(arrays["volume"], self.preset.locator), labels))
-        return volumes
+        arrays = (self.store.read(uid)[0] for uid in self.uids)
+        return [LabelledVolume.of(found["volume"], found["labels"]) for found in arrays]
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -238,5 +234,6 @@ class LocatorDataset(KeyedDataset):
         """
         epoch, repeat, number = key
         random = generator(self.preset.seed, Stream.VOLUME, epoch + 1, repeat, number)
-        volume, labels = vary_volume(*self.volumes[number], self.size, random, self.preset.augment)
+        locator, augment = self.preset.locator, self.preset.locator_augment
+        volume, labels = vary_volume(self.volumes[number], locator, augment, random)
         return {"volume": volume, "labels": labels}

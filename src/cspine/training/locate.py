@@ -13,8 +13,11 @@ from cspine.competition.splits import read_folds
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.networks.fold_models import describe_fold, load_locator
-from cspine.networks.locator import Locator, label_map
+from cspine.networks.locator import Locator
+from cspine.networks.pretrained import start_locator
+from cspine.networks.search import locate
 from cspine.preprocessing.stores import open_labels, open_volumes
+from cspine.preprocessing.verdict import Kind
 from cspine.settings.layout import LOCATOR, MADE_BY, CacheLayout, RunLayout
 from cspine.settings.presets import Preset
 from cspine.training.datasets import LocatorDataset
@@ -46,7 +49,7 @@ class LocatorStage:
         return [uid for uid in self.volumes.uids() if uid in self.folds and self.volumes.holds(uid, "labels")]
 
 
-def locate(cache: Path, run: Path, preset: Preset) -> None:
+def train_and_label(cache: Path, run: Path, preset: Preset) -> None:
     """Train the locator folds that are missing, label the studies that have no label map yet, and say so.
 
     Parameters
@@ -78,7 +81,14 @@ def locate(cache: Path, run: Path, preset: Preset) -> None:
                 with_masks=len(stage.with_masks()),
                 label_maps=len(labels.uids()),
                 new=written,
+                **_verdicts(labels),
             )
+
+
+def _verdicts(labels: StudyStore) -> dict[str, int]:
+    """How many label maps are sure, doubtful and of no neck."""
+    kinds = [labels.read(uid)[1]["verdict"]["kind"] for uid in labels.uids()]
+    return {kind.replace(" ", "_"): kinds.count(kind) for kind in Kind}
 
 
 def train_fold(stage: LocatorStage, fold: int) -> None:
@@ -110,10 +120,10 @@ def train_fold(stage: LocatorStage, fold: int) -> None:
         FoldTraining(
             name=f"locator {fold}",
             folder=RunLayout(stage.run).fold(LOCATOR, fold),
-            make_model=lambda: Locator(stage.preset.locator),
-            dataset=LocatorDataset(stage.volumes, others, stage.preset, stage.preset.locator.crop_vox),
-            loss=_loss,
-            evaluate=lambda model: _evaluate(model, stage, held_out),
+            make_model=lambda: start_locator(stage.preset.locator),
+            dataset=LocatorDataset(stage.volumes, others, stage.preset),
+            loss=voxel_loss,
+            evaluate=lambda model: mean_dice(model, stage.volumes, held_out, stage.context),
             description=describe_fold(LOCATOR, fold, stage.preset, stage.folds),
             made_by=MADE_BY[LOCATOR],
         ),
@@ -123,20 +133,52 @@ def train_fold(stage: LocatorStage, fold: int) -> None:
     )
 
 
-def _loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """The locator's loss."""
+def voxel_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Compute the locator's loss on a batch.
+
+    Parameters
+    ----------
+    model : Module
+        The locator.
+    batch : dict of str to Tensor
+        `volume` and `labels`, as from `LocatorDataset`.
+
+    Returns
+    -------
+    Tensor of float, shape ()
+        The loss.
+    """
     return locator_loss(model(batch["volume"]).float(), batch["labels"])
 
 
-def _evaluate(model: Locator, stage: LocatorStage, uids: list[str]) -> dict[str, float]:
-    """Dice of C1-C7 on whole volumes, mean and each level's, and 1 - mean as the score."""
+def mean_dice(
+    model: Locator, volumes: StudyStore, uids: list[str], context: DistributedContext
+) -> dict[str, float]:
+    """Compute Dice of C1-C7 on whole volumes.
+
+    Parameters
+    ----------
+    model : Locator
+        In evaluation mode.
+    volumes : StudyStore
+        Prepared small volumes with `labels`.
+    uids : list of str
+        The studies, the same for all processes.
+    context : DistributedContext
+        This process among all; each looks at its share.
+
+    Returns
+    -------
+    dict of str to float
+        `dice`, the mean over all levels that occur, `dice_C1` to `dice_C7`, and `score`, 1 - dice.
+    """
     scores = torch.zeros(2, len(LEVELS), dtype=torch.float64)
-    for uid in uids[stage.context.rank :: stage.context.world_size]:
-        arrays, _ = stage.volumes.read(uid)
-        found = label_map([model], arrays["volume"], stage.context.device)
-        levels = dice(found, np.asarray(arrays["labels"]))
+    for uid in uids[context.rank :: context.world_size]:
+        arrays, _ = volumes.read(uid)
+        found = locate([model], arrays["volume"], context.device)
+        levels = dice(found.labels, np.asarray(arrays["labels"]))
         scores += torch.tensor(np.stack([np.nan_to_num(levels), np.isfinite(levels)]))
-    total, count = (part.numpy() for part in stage.context.sum(scores).cpu())
+    total, count = (part.numpy() for part in context.sum(scores).cpu())
     mean = float(total.sum() / max(count.sum(), 1))
     each = {
         f"dice_{level}": float(one / many) if many else float("nan")
@@ -196,6 +238,7 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
         if fold not in locators:
             locators[fold] = load_locator(RunLayout(stage.run).model(LOCATOR, fold), device)
         arrays, meta = stage.volumes.read(uid)
-        found = label_map([locators[fold]], arrays["volume"], device)
-        labels.write(uid, {"labels": found}, {"affine": meta["affine"], "fold": fold})
+        found = locate([locators[fold]], arrays["volume"], device)
+        description = {"affine": meta["affine"], "fold": fold, "verdict": found.verdict.as_json()}
+        labels.write(uid, {"labels": found.labels}, description)
     return int(stage.context.sum(torch.tensor(len(mine))))

@@ -6,10 +6,29 @@ import numpy as np
 
 from replica.anatomy.flesh import Flesh, draw_flesh
 
-NAMES = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3", "T4")
+NAMES = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)))
 # distance in mm from each level's frame down to the next one's, before the patient's scale
-PITCH_MM = (17.4, 19.0, 16.3, 16.5, 16.9, 17.5, 19.2, 21.0, 22.0, 22.5)
+PITCH_MM = (
+    17.4, 19.0, 16.3, 16.5, 16.9, 17.5, 19.2, 21.0, 22.0, 22.5, 23.0, 23.4, 23.8, 24.3, 25.0, 26.0, 27.2, 28.6,
+)  # fmt: skip
 C7 = NAMES.index("C7")
+DISC_WEAR = np.array([0, 0.3, 0.5, 0.6, 0.9, 1, 0.6, 0.3, *[0.2] * 10])  # how much of it reaches each disc
+
+
+@dataclass(frozen=True)
+class Posture:
+    """How differently patients lie: standard deviations in degrees, and how many hold their arms up."""
+
+    lordosis_deg: float = 9.0
+    lean_deg: float = 5.0
+    roll_deg: float = 1.7
+    twist_deg: float = 2.2
+    head_turn_deg: float = 5.0
+    arms_up: float = 0.0  # share of the patients
+
+
+USUAL = Posture()
+WIDE = Posture(lordosis_deg=13.0, lean_deg=9.0, roll_deg=4.0, twist_deg=4.0, head_turn_deg=14.0, arms_up=0.25)
 
 
 @dataclass(frozen=True)
@@ -31,12 +50,13 @@ class Anatomy:
     cancellous_hu: float
     cortex_hu: float
     cortex_mm: float
-    disc_share: np.ndarray  # (10,) height left of the disc below each level
-    size: np.ndarray  # (11,) each vertebra's own deviation
-    poses: tuple[Pose, ...]  # C1..T4
+    disc_share: np.ndarray  # (18,) height left of the disc below each level
+    size: np.ndarray  # (19,) each vertebra's own deviation
+    poses: tuple[Pose, ...]  # C1..T12
     fillings: int  # metal in the teeth
     seed: int  # of everything drawn later for this patient's anatomy
     flesh: Flesh
+    arms_up: bool = False
 
     def spine_at(self, z_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the column runs: a curve through the bodies' centres.
@@ -71,7 +91,7 @@ class Anatomy:
         return (top - z_mm) / (top - bottom)
 
 
-def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
+def make_anatomy(sex: str, age: int, rng: np.random.Generator, posture: Posture = USUAL) -> Anatomy:
     """Draw one patient: men are larger; the old have thinner bone and narrower discs.
 
     Parameters
@@ -82,6 +102,8 @@ def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
         Years.
     rng : numpy.random.Generator
         The patient's own.
+    posture : Posture
+        How differently patients lie.
 
     Returns
     -------
@@ -90,9 +112,7 @@ def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
     """
     scale = float(np.clip((1.01 if sex == "M" else 0.92) + 0.065 * rng.standard_normal(), 0.78, 1.24))
     wear = float(np.clip((age - 35) / 50 + 0.18 * rng.standard_normal(), 0, 1.2))
-    disc_share = 1 - np.clip(
-        rng.random(10) * wear * np.array([0, 0.3, 0.5, 0.6, 0.9, 1, 0.6, 0.3, 0.2, 0.2]), 0, 0.75
-    )
+    disc_share = 1 - np.clip(rng.random(len(DISC_WEAR)) * wear * DISC_WEAR, 0, 0.75)
     disc_share[0] = 1
     size = 1 + 0.02 * rng.standard_normal(len(NAMES))
     size[2 : C7 + 1] *= np.linspace(0.97, 1.03, 5)
@@ -101,28 +121,33 @@ def make_anatomy(sex: str, age: int, rng: np.random.Generator) -> Anatomy:
         girth=float(np.clip(scale * (1 + 0.08 * rng.standard_normal()), 0.8, 1.3)),
         fat_mm=float(np.clip(7 * np.exp(0.5 * rng.standard_normal()), 2.5, 22)),
         wear=wear,
-        cancellous_hu=float(np.clip(330 - 1.6 * (age - 40) + 40 * rng.standard_normal(), 140, 420)),
-        cortex_hu=float(np.clip(1250 - 3 * max(age - 50, 0) + 100 * rng.standard_normal(), 850, 1500)),
-        cortex_mm=float(np.clip(0.95 - 0.005 * max(age - 50, 0) + 0.1 * rng.standard_normal(), 0.55, 1.3)),
+        cancellous_hu=float(np.clip(400 - 2.6 * (age - 35) + 65 * rng.standard_normal(), 130, 560)),
+        cortex_hu=float(np.clip(1350 - 3 * max(age - 50, 0) + 120 * rng.standard_normal(), 900, 1700)),
+        cortex_mm=float(np.clip(0.52 - 0.003 * max(age - 50, 0) + 0.07 * rng.standard_normal(), 0.28, 0.8)),
         disc_share=disc_share,
         size=size,
-        poses=_poses(scale, disc_share, rng),
+        poses=_poses(scale, disc_share, posture, rng),
         fillings=int(rng.integers(1, 4)) if rng.random() < 0.35 else 0,
         seed=int(rng.integers(2**31)),
         flesh=draw_flesh(sex, age, wear, rng),
+        arms_up=bool(rng.random() < posture.arms_up),
     )
 
 
-def _poses(scale: float, disc_share: np.ndarray, rng: np.random.Generator) -> tuple[Pose, ...]:
+def _poses(
+    scale: float, disc_share: np.ndarray, posture: Posture, rng: np.random.Generator
+) -> tuple[Pose, ...]:
     """Stack the frames from C4 up and down along a curve with lordosis, scoliosis, tilt and rotation."""
-    lordosis = rng.normal(24, 9) if rng.random() < 0.8 else rng.normal(-3, 10)
-    slope = np.clip(rng.normal(17, 5) + 0.25 * (lordosis - 20), 2, 35)  # forward lean of C7
-    share = np.clip((C7 - np.arange(len(NAMES))) / 5, -0.2, 1.15)
+    lordosis = rng.normal(24, posture.lordosis_deg) if rng.random() < 0.8 else rng.normal(-3, 10)
+    slope = np.clip(rng.normal(17, posture.lean_deg) + 0.25 * (lordosis - 20), 2, 35)  # forward lean of C7
+    number = np.arange(len(NAMES))
+    share = np.clip((C7 - number) / 5, -0.2, 1.15)
     lean = np.deg2rad(slope - lordosis * share)
-    lean[C7 + 1 :] -= np.deg2rad(np.arange(1, 5) * 3.0)
-    roll = np.deg2rad(rng.normal(0, 1.6) + rng.normal(0, 1.8) * np.linspace(-1, 1, len(NAMES)))
-    twist = np.deg2rad(rng.normal(0, 2.2) + rng.normal(0, 2.2) * np.linspace(1, -1, len(NAMES)))
-    twist[0] += np.deg2rad(rng.normal(0, 5))  # the head turns at C1-C2
+    lean[C7 + 1 :] -= np.deg2rad(np.arange(1, len(NAMES) - C7) * 3.0)
+    below = np.interp(number, [0, C7 + 4], [-1, 1])  # from C1 to T4, then as it is there
+    roll = np.deg2rad(rng.normal(0, posture.roll_deg) + rng.normal(0, posture.roll_deg) * below)
+    twist = np.deg2rad(rng.normal(0, posture.twist_deg) - rng.normal(0, posture.twist_deg) * below)
+    twist[0] += np.deg2rad(rng.normal(0, posture.head_turn_deg))  # the head turns at C1-C2
     turns = [_turn(*angles) for angles in zip(lean, roll, twist, strict=True)]
     pitch = scale * np.array(PITCH_MM)
     pitch[1:] -= scale * 3.6 * (1 - disc_share[1:])

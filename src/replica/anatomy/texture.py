@@ -10,8 +10,8 @@ from replica.anatomy.shapes import Box, Grid
 
 TILE_MM, TILE = 0.3, 108
 ROUGH = 3  # the coarse block is drawn on every third knot
-FINE_MM, COARSE_MM = 0.5, 3.2
-STRAND = 1.7  # trabeculae run up and down
+FINE_MM, COARSE_MM = 0.36, 3.2
+STRAND = 2.2  # trabeculae run up and down
 
 
 @dataclass(frozen=True)

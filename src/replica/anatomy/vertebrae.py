@@ -9,20 +9,24 @@ from replica.anatomy.shapes import Solid, Triple, Vector, capsule, slab, triple
 # depth, width and height of the body in mm (15-18, 17-25 and 12-15 in C3-C7)
 BODY_MM: dict[str, Triple] = {
     "C2": (15.5, 17.5, 17.0),
-    "C3": (15.5, 19.0, 13.2), "C4": (15.8, 20.0, 13.1), "C5": (16.2, 21.0, 13.2), "C6": (16.8, 23.0, 13.6),
-    "C7": (17.2, 25.0, 15.2), "T1": (17.5, 27.0, 16.0), "T2": (18.0, 26.5, 17.0), "T3": (18.5, 26.0, 17.5),
-    "T4": (19.0, 26.0, 18.0),
+    "C3": (15.5, 19.0, 13.8), "C4": (15.8, 20.0, 13.7), "C5": (16.2, 21.0, 13.9), "C6": (16.8, 23.0, 14.3),
+    "C7": (17.2, 25.0, 15.6), "T1": (17.5, 27.0, 16.0), "T2": (18.0, 26.5, 17.0), "T3": (18.5, 26.0, 17.5),
+    "T4": (19.0, 26.0, 18.0), "T5": (20.0, 26.0, 18.4), "T6": (21.5, 26.5, 18.8), "T7": (23.0, 27.0, 19.2),
+    "T8": (24.0, 28.0, 19.8), "T9": (25.0, 29.5, 20.4), "T10": (26.0, 31.5, 21.3), "T11": (27.0, 34.0, 22.3),
+    "T12": (28.0, 37.0, 23.6),
 }  # fmt: skip
 # length beyond the lamina, fall per mm, half height at the root, splits at the tip
 SPINOUS = {
     "C2": (14.5, 0.9, 5.0, True), "C3": (11.5, 0.85, 3.4, True), "C4": (12.0, 0.95, 3.4, True),
     "C5": (13.8, 1.07, 3.7, True), "C6": (19.3, 1.0, 4.2, True), "C7": (29.5, 0.96, 5.2, False),
     "T1": (30.0, 0.92, 5.0, False), "T2": (29.0, 0.95, 4.6, False), "T3": (28.0, 1.1, 4.4, False),
-    "T4": (28.0, 1.2, 4.4, False),
+    "T4": (28.0, 1.2, 4.4, False), **{f"T{n}": (31.0, 1.5, 4.4, False) for n in range(5, 9)},
+    "T9": (29.0, 1.2, 5.0, False), "T10": (27.0, 0.9, 5.6, False), "T11": (24.0, 0.6, 6.4, False),
+    "T12": (24.0, 0.45, 7.2, False),
 }  # fmt: skip
 CANAL_MM = 15.5
 FACET_LEAN = {"C": 0.85, "T": 1.7}  # mm a joint's plane falls for every mm to the back
-JOINT_MM = 1.9  # space in a facet joint, measured along the spine
+JOINT_MM = 1.3  # space in a facet joint, measured along the spine
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def pillar_at(name: str, side: int) -> np.ndarray:
     Parameters
     ----------
     name : str
-        C2 to C7, or T1 to T4.
+        C2 to C7, or T1 to T12.
     side : int
         -1 is right, 1 left.
 
@@ -99,7 +103,7 @@ def body(dims: Triple, wedge: float, hooks_mm: float, rng: np.random.Generator) 
         The body around the frame's origin.
     """
     rd, rw, half = (np.float32(d / 2) for d in dims)
-    hollow, lip, skew, turn = (np.float32(x) for x in rng.normal([0.9, 1.1, 0, 0], [0.25, 0.35, 0.03, 0.03]))
+    hollow, lip, skew, turn = (np.float32(x) for x in rng.normal([0.65, 1.0, 0, 0], [0.2, 0.35, 0.03, 0.03]))
     lost, soft = np.float32(wedge), np.float32(1.8)
 
     def distance(u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -130,7 +134,7 @@ def pillar(name: str, side: int, shape: Shape, rng: np.random.Generator) -> Soli
     Parameters
     ----------
     name : str
-        C2 to C7, or T1 to T4.
+        C2 to C7, or T1 to T12.
     side : int
         -1 is right, 1 left.
     shape : Shape
@@ -209,7 +213,7 @@ def _arch(name: str, rng: np.random.Generator) -> list[Solid]:
                 tall=1.6 if thoracic else 1.0, blend_mm=2.5,
             ),
             capsule(
-                inner, (-3.5, joint, s * 0.8), 1.7 + rng.normal(0, 0.15), 1.9, tall=0.27 * height + 0.8,
+                inner, (-3.5, joint, s * 0.8), 1.5 + rng.normal(0, 0.15), 1.6, tall=0.27 * height + 0.8,
                 lean=0.42, blend_mm=2.2,
             ),
         ]  # fmt: skip
@@ -222,7 +226,7 @@ def spinous(name: str, root: Triple, rng: np.random.Generator) -> list[Solid]:
     Parameters
     ----------
     name : str
-        C2 to C7, or T1 to T4.
+        C2 to C7, or T1 to T12.
     root : tuple of float
         u, v, w of where the laminae meet, in millimetres.
     rng : numpy.random.Generator
@@ -243,14 +247,14 @@ def spinous(name: str, root: Triple, rng: np.random.Generator) -> list[Solid]:
 
     if not split:
         return [
-            capsule(at(0), at(0.55), 2.6, 2.5, tall=1.25 * tall, taper=0.35, lean=0.25, blend_mm=2.5),
-            capsule(at(0.5), at(0.97), 2.4, 3.3, tall=0.75 * tall, taper=0.25, lean=0.25, blend_mm=3.0),
+            capsule(at(0), at(0.55), 2.1, 1.9, tall=1.15 * tall, taper=0.35, lean=0.25, blend_mm=2.5),
+            capsule(at(0.5), at(0.97), 1.9, 2.9, tall=0.75 * tall, taper=0.25, lean=0.25, blend_mm=3.0),
         ]
     apart = float(rng.uniform(2.6, 4.8))
-    solids = [capsule(root, at(0.65), 2.3, 2.2, tall=1.3 * tall, taper=0.45, lean=0.3, blend_mm=2.5)]
+    solids = [capsule(root, at(0.65), 1.8, 1.6, tall=1.2 * tall, taper=0.45, lean=0.3, blend_mm=2.5)]
     for s in (-1, 1):
         end = at(1 + 0.12 * float(rng.standard_normal()), s * apart)
-        solids.append(capsule(at(0.55), end, 1.9, 2.3 + 0.2 * float(rng.standard_normal()), tall=0.6 * tall,
+        solids.append(capsule(at(0.55), end, 1.5, 1.9 + 0.2 * float(rng.standard_normal()), tall=0.6 * tall,
                               taper=0.5, blend_mm=2.0))  # fmt: skip
     return solids
 
@@ -293,7 +297,7 @@ def _thoracic_bars(name: str, rng: np.random.Generator) -> list[Solid]:
 def _rib_rest(name: str, side: int, rng: np.random.Generator | None = None) -> Triple:
     """The tip of a thoracic transverse process, where the rib leans on it."""
     depth, _, _ = BODY_MM[name]
-    number = int(name[1])
+    number = min(int(name[1:]), 7)  # the lower ones are as short as the seventh
     off = rng.normal(0, 0.8, 3) if rng is not None else np.zeros(3)
     return 1.5 + off[0], depth / 2 + 9 + 2.0 * number + off[1], side * (37 - 2.2 * number + off[2])
 
@@ -306,7 +310,7 @@ def rib(side: int, name: str) -> list[Solid]:
     side : int
         -1 is right, 1 left.
     name : str
-        T1 to T4.
+        T1 to T12.
 
     Returns
     -------

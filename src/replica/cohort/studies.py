@@ -40,7 +40,7 @@ def make_cohort(settings: ReplicaSettings) -> pd.DataFrame:
     cohort.insert(0, "StudyInstanceUID", [f"1.2.826.0.1.3680043.{n}" for n in numbers])
     cohort.insert(0, "index", np.arange(len(cohort)))
     _choose_annotated(cohort, settings, rng)
-    cohort["oddity"] = choose_oddities(cohort, settings)
+    cohort["oddity"] = choose_oddities(cohort, settings) if settings.coverage == "published" else ""
     return cohort
 
 

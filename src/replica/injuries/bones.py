@@ -30,7 +30,9 @@ RIM_MM = 4.0
 SURFACE_MM, SWELL_MM = 0.22, 0.45  # how uneven a bone's surface is, close up and at large
 CANAL_WALL, CANAL_WALL_MM, VEIN = 0.6, 0.7, 0.75  # a vessel's cortex; how empty a vein's funnel is
 DISC_HU = 88.0
-GRAIN_HU, PATCH_HU, DENSE_HU, MARROW_HU = 95.0, 40.0, 380.0, 20.0
+COARSEST_MM = 1.7  # in larger voxels a fracture may leave no trace
+VIEW_MM = 2.5  # voxels in which it is counted how much of a bone a scan shows
+GRAIN_HU, PATCH_HU, DENSE_HU, MARROW_HU = 120.0, 40.0, 380.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,38 @@ def paint_bone(
     return _wounds(canvas, field, injury, regions), seen
 
 
+def share_in_view(grid: Grid, anatomy: Anatomy, number: int) -> float:
+    """How much of a whole vertebra lies within a scan.
+
+    Parameters
+    ----------
+    grid : Grid
+        The scan's voxels.
+    anatomy : Anatomy
+        The patient.
+    number : int
+        The vertebra, 0 is C1.
+
+    Returns
+    -------
+    float
+        Share of its volume, from 0 to 1.
+    """
+    pose, solids = anatomy.poses[number], _solids(anatomy, number, 0.0)
+    size = np.max([np.abs([s.low, s.high]) for s in solids]) + VIEW_MM
+    count = int(2 * size / VIEW_MM) + 1
+    origin = triple((pose.centre + size * np.array([1, -1, -1])).tolist())
+    field = _field(Grid((count, count, count), (VIEW_MM, VIEW_MM, VIEW_MM), origin), pose, solids)
+    assert field is not None, "a bone lies in its own box"
+    bone = field.d < 0
+    for dim in range(3):
+        at, ends = field.grid.axis(dim, field.part[dim]), np.sort(grid.axis(dim)[[0, -1]])
+        half = grid.spacing_mm[dim] / 2
+        seen = (at >= ends[0] - half) & (at <= ends[1] + half)
+        bone = bone & seen.reshape([-1 if d == dim else 1 for d in range(3)])
+    return float(bone.sum() / (field.d < 0).sum())
+
+
 def _wounds(
     canvas: Canvas, field: LocalField, injury: Injury | None, regions: list[np.ndarray]
 ) -> list[Wound]:
@@ -132,7 +166,10 @@ def _wounds(
             continue
         points = [np.array(cut.point) * canvas.anatomy.scale @ field.turn + field.centre for cut in one.cuts]
         seen = [p for p in points if all(s.stop > s.start for s in field.grid.box(p - 2.0, p + 2.0))]
-        assert not seen, f"a fracture left no trace: {one.kind} of {one.level}"
+        cut_off = any(s.start == 0 or s.stop == n for s, n in zip(field.part, field.grid.shape, strict=True))
+        assert not seen or cut_off or field.grid.voxel_mm > COARSEST_MM, (
+            f"a fracture left no trace: {one.kind} of {one.level}"
+        )
     return wounds
 
 
@@ -249,14 +286,14 @@ def _fill(canvas: Canvas, field: LocalField, inner: Filling) -> None:
     natural = at(inner.natural)
     patches = lookup_at(texture.coarse, field.grid, field.part, where)
     grain = lookup_at(texture.fine, field.grid, field.part, where)
-    thick = np.clip(anatomy.cortex_mm * (_thickness(field, where, inner.name) + 0.3 * patches), 0.35, 1.7)
+    thick = np.clip(anatomy.cortex_mm * (_thickness(field, where, inner.name) + 0.35 * patches), 0.2, 1.2)
     core = coverage(natural + thick, edge)  # a broken face has no cortex
     rising = np.clip(1 + (natural + thick) / 3.5, 0, 1)  # struts stand closer towards the surface
     marrow = anatomy.cancellous_hu * (0.85 + 0.5 * rising) + PATCH_HU * patches
     marrow = marrow + np.float32(GRAIN_HU * (0.8 + 0.4 * min(anatomy.wear, 1))) * grain
     marrow = marrow + np.float32(DENSE_HU) * at(inner.dense)
     marrow = marrow + (MARROW_HU - marrow) * at(inner.dark)
-    bone = anatomy.cortex_hu * (1 + 0.06 * patches)
+    bone = anatomy.cortex_hu * (1 + 0.1 * patches)
     bone = bone + (marrow - bone) * core
     bone = bone + (BLOOD_HU + 10 - bone) * at(inner.gap)
     under = view[where]
@@ -266,13 +303,13 @@ def _fill(canvas: Canvas, field: LocalField, inner: Filling) -> None:
 def _thickness(field: LocalField, where: tuple[np.ndarray, ...], name: str) -> np.ndarray | np.floating:
     """Cortex as a multiple of the patient's: thin around the body, thicker at its plates and behind it."""
     if name not in BODY_MM:
-        return np.float32(1.1)
+        return np.float32(1.25)
     depth, _, height = BODY_MM[name]
     offset = [field.grid.axis(d, field.part[d])[where[d]] - np.float32(field.centre[d]) for d in range(3)]
     u, v = (sum(np.float32(a) * o for a, o in zip(row, offset, strict=True)) for row in field.turn[:2])
     behind = np.clip((v - 0.42 * depth) / 3, 0, 1)
     plate = np.clip(np.abs(u) / (0.5 * height), 0, 1) ** 6 * (1 - behind)
-    return 0.7 + 0.45 * behind + 0.35 * plate
+    return 0.72 + 0.75 * behind + 0.2 * plate
 
 
 def _ribs(canvas: Canvas, number: int) -> None:

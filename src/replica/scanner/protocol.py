@@ -1,6 +1,7 @@
 """How one study is scanned and stored: its voxel grid, kernel, noise, numbering and place in the scanner."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -13,6 +14,19 @@ COLUMN_MARGIN_MM = 3.0
 SPACING_MM = (0.19, 0.71)
 WIDEST_MM = 48.0  # C1 with its transverse processes, to each side
 MOST_SLICES = 1000  # the original's longest series, 1,082, holds every position twice
+
+
+class View(StrEnum):
+    """What lies between a scan's first and last slice."""
+
+    NECK = "neck"
+    CUT_BELOW = "cut_below"  # ends within one of C2 to C7
+    CUT_ABOVE = "cut_above"  # begins within one of C1 to C6
+    HEAD_AND_NECK = "head_and_neck"
+    NECK_AND_CHEST = "neck_and_chest"
+    HEAD_TO_CHEST = "head_to_chest"
+    HEAD = "head"
+    CHEST = "chest"
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class Protocol:
     offset_mm: Triple  # from the grid's millimetres to the scanner's, (z, y, x)
     tilt_deg: float = 0.0  # of an oblique series, about the x axis
     stacks: int = 1  # how often the same positions are stored, one stack after the other
+    view: View = View.NECK
     uneven_mm: tuple[float, ...] = ()  # how far above its place on the grid each slice lies
 
     def file_numbers(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Shoulders and the chest's upper end: ribs, breastbone, clavicles, scapulae, arms, lungs, great vessels."""
+"""Shoulders and the chest's upper end: ribs, breastbone, clavicles, scapulae, heads of the arms, great vessels."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,10 @@ import numpy as np
 from replica.anatomy.build import Anatomy
 from replica.tissue.forms import Nodes, egg, mirror, rod, smooth, smooth_max
 from replica.tissue.head import bone_ink
-from replica.tissue.painter import FINE_MM, FINER_MM, Form, Frame, Ink
+from replica.tissue.painter import FINE_MM, Form, Frame, Ink
 from replica.tissue.throat import BLOOD_HU
+from replica.tissue.trunk import arm
 
-LUNG_HU, WALL_HU, VESSEL_HU = -860.0, 48.0, 20.0
-LUNG = ((-212.0, -2.0, 56.0), (84.0, 58.0, 38.0))  # centre and radii of the left apex
 # half ribs from the spine round to the breastbone: u, v, w, radius
 RIBS = (
     [(-121, 16, 26, 2.6), (-122, 12, 42, 3.2), (-127, -6, 54, 3.2), (-138, -32, 48, 3.0),
@@ -34,41 +33,6 @@ def _raised(nodes: Nodes, anatomy: Anatomy, side: int) -> np.ndarray:
     moved = mirror(nodes, side)
     moved[:, 0] += anatomy.flesh.shrug_mm * np.clip((np.abs(moved[:, 2]) - 15) / 75, 0, 1)
     return moved
-
-
-def lungs(anatomy: Anatomy, rng: np.random.Generator) -> Iterator[Form]:
-    """The tips of both lungs in their wall of muscle, with branching vessels.
-
-    Parameters
-    ----------
-    anatomy : Anatomy
-        The patient; the standard patient's lungs fit all.
-    rng : numpy.random.Generator
-        Of the chest.
-
-    Yields
-    ------
-    Form
-        In painting order.
-    """
-    for side in (-1, 1):
-        centre, radii = np.array(LUNG[0]) * [1, 1, side], np.array(LUNG[1])
-        centre[0] += rng.normal(0, 5) - 4
-        radii = radii * rng.uniform(0.95, 1.05, 3)
-        yield egg(centre, radii + 5.5, Ink(WALL_HU))
-        yield egg(centre, radii, Ink(LUNG_HU + rng.normal(0, 15), -780.0, 2.0))
-        root = np.array([-240, -20, side * 28.0])
-        for _ in range(16):
-            toward = centre + radii * 0.85 * (lambda a: a / np.linalg.norm(a))(rng.standard_normal(3))
-            toward[0] = max(toward[0], centre[0] - 30)
-            bend = (root + toward) / 2 + rng.normal(0, 7, 3)
-            r = rng.uniform(0.8, 1.8)
-            nodes = [
-                (*bend, r),
-                (*(0.4 * bend + 0.6 * toward + rng.normal(0, 3, 3)), 0.75 * r),
-                (*toward, 0.35),
-            ]
-            yield rod(nodes, Ink(VESSEL_HU), step_mm=FINER_MM)
 
 
 def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -> Iterator[Form]:
@@ -100,10 +64,10 @@ def chest_bones(anatomy: Anatomy, grain: np.ndarray, rng: np.random.Generator) -
 
     def manubrium(f: Frame) -> np.ndarray:
         half = np.clip(28 - 0.25 * np.maximum(-150 - f.u, 0), 14, 28)
-        plate = np.maximum(np.abs(f.v + 64 + 0.25 * (f.u + 150) + 0.004 * f.w**2) - 5.5, np.abs(f.w) - half)
+        plate = np.maximum(np.abs(f.v + 64 - 0.25 * (f.u + 150) + 0.004 * f.w**2) - 5.5, np.abs(f.w) - half)
         return smooth_max(plate, f.u + 148 - 0.01 * f.w**2)
 
-    yield Form((-240, -64, -32), (-140, -34, 32), manubrium, ink, FINE_MM)
+    yield Form((-206, -86, -32), (-140, -54, 32), manubrium, ink, FINE_MM)
 
 
 def _shoulder(anatomy: Anatomy, grain: np.ndarray, side: int) -> Iterator[Form]:
@@ -121,7 +85,8 @@ def _shoulder(anatomy: Anatomy, grain: np.ndarray, side: int) -> Iterator[Form]:
     yield egg((-158 + rise, 4, side * 134), (18, 13, 6), ink, FINE_MM)
     yield egg((-152 + rise, -4, side * 158), (24, 24, 23), bone_ink(anatomy, grain, 0.9, 1.4), FINE_MM)
     yield rod(
-        _raised([(-160, -4, 162, 19), (-240, -8, 170, 12)], anatomy, side), bone_ink(anatomy, grain, 1.1, 3.0)
+        [(*at, r) for at, r in zip(arm(anatomy, side), (19, 12), strict=False)],
+        bone_ink(anatomy, grain, 1.1, 3.0),
     )
 
     def blade(f: Frame) -> np.ndarray:

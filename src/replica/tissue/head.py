@@ -72,6 +72,9 @@ def _cavity(f: Frame) -> np.ndarray:
     whole = oval(f, OCCIPUT[0], tuple(r - 5.5 for r in OCCIPUT[1]))
     side = np.abs(f.w)
     ridge = -3 - 0.68 * (f.u - 16) + 0.48 * np.maximum(side - 8, 0)
+    ridge = ridge - 5 * np.maximum(
+        f.u - 64 - 0.12 * side, 0
+    )  # above the orbits the cavity reaches the forehead
     hind = np.maximum(whole, (ridge - f.v) * np.float32(0.8))
     narrow = oval(f, (54, 38, 0), (40, 58, 56))  # the hind fossa tapers to the foramen
     hind = np.maximum(hind, np.where(f.u < 40, narrow, hind))
@@ -83,7 +86,7 @@ def _cavity(f: Frame) -> np.ndarray:
 
 def _base_layer(body: Body, grain: np.ndarray, thick: float) -> Layer | None:
     """The skull's base with its outer table as the ink's rim and its inner table as a shade."""
-    lattice = body.lattice(FINE_MM, body.box((4, -62, -80), (130, 102, 80)))
+    lattice = body.lattice(FINE_MM, body.box((4, -82, -80), (136, 104, 80)))
     if lattice is None:
         return None
     f = body.frame(lattice)
@@ -187,7 +190,7 @@ def _ear_canals(anatomy: Anatomy) -> Iterator[Form]:
 
 def _brain(thick: float) -> Iterator[Form]:
     """Fluid along the bone and in the cisterns, cerebellum and brain stem within it."""
-    low, high = (6, -60, -76), (130, 98, 76)
+    low, high = (6, -80, -76), (132, 98, 76)
     yield Form(low, high, _cavity, Ink(CISTERN_HU))
 
     def tissue(f: Frame) -> np.ndarray:

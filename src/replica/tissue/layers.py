@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from replica.anatomy.build import Anatomy
 from replica.anatomy.shapes import Grid
-from replica.tissue import chest, couch, throat
+from replica.tissue import chest, couch, throat, trunk
 from replica.tissue.face import face_layers
 from replica.tissue.head import skull_layers
 from replica.tissue.muscles import muscle_layer
@@ -30,7 +30,7 @@ def make_layers(grid: Grid, anatomy: Anatomy) -> list[Layer]:
     list of Layer
         In painting order.
     """
-    seeds = np.random.SeedSequence([anatomy.seed, 1]).spawn(12)
+    seeds = np.random.SeedSequence([anatomy.seed, 1]).spawn(13)
     rngs = [np.random.default_rng(s) for s in seeds]
     body = Body(grid, anatomy, rngs[0])
     grain = _marrow(grid, rngs[1])
@@ -55,9 +55,11 @@ def make_layers(grid: Grid, anatomy: Anatomy) -> list[Layer]:
     layers += face_layers(body, grain, rngs[9])
     layers += body.cast(throat.airway(anatomy))
     layers += body.cast(throat.cartilages(anatomy, grain, rngs[7]))
-    layers += body.cast(chest.lungs(anatomy, rngs[10]))
+    layers += body.cast(trunk.organs(anatomy, rngs[12]))
+    layers += body.cast(trunk.lungs(anatomy, rngs[10]))
     layers += body.cast(chest.great_vessels(anatomy, rngs[10]))
     layers += body.cast(chest.chest_bones(anatomy, grain, rngs[10]))
+    layers += body.cast(trunk.bones(anatomy, grain, rngs[12]))
     if anatomy.flesh.tube:
         layers += body.cast(couch.tubes(anatomy, rngs[11]), inside=False)
     layers += body.cast(couch.trinkets(body, rngs[11]), inside=False)

@@ -54,12 +54,13 @@ PAIRS: dict[str, Nodes] = {
     "supraspinatus": [[-118, 26, 92, 12, 30, 15], [-142, 28, 92, 14, 34, 15]],
     "infraspinatus": [[-138, 56, 96, 9, 38, 20], [-240, 62, 92, 12, 40, 15]],
     "subscapularis": [[-138, 22, 100, 12, 30, 25], [-240, 34, 98, 12, 32, 25]],
-    "deltoid": [[-122, 0, 176, 34, 10, 0], [-240, -8, 184, 36, 14, 0]],
+    "deltoid": [[-122, 0, 176, 34, 10, 0], [-240, -8, 184, 36, 14, 0], [-480, 4, 204, 26, 12, 0]],
     "pectoralis": [[-138, -52, 96, 7, 44, 10], [-240, -74, 80, 12, 60, 10]],
     "pectoralis minor": [[-140, -38, 100, 6, 18, 20], [-240, -58, 80, 7, 26, 15]],
     "serratus": [[-128, 16, 70, 22, 6, 10], [-240, 16, 104, 40, 6, 0]],
     "rhomboid": [[-110, 50, 26, 4, 20, 10], [-240, 56, 40, 5, 30, 10]],
-    "spine of the back": [[-120, 40, 28, 8, 12, 0], [-240, 46, 24, 12, 20, 0]],
+    "spine of the back": [[-120, 40, 28, 8, 12, 0], [-240, 46, 24, 12, 20, 0], [-480, 44, 24, 14, 22, 0]],
+    "flank": [[-240, -8, 122, 70, 6, 0], [-480, -8, 118, 70, 8, 0]],
 }  # fmt: skip
 MIDDLE: dict[str, Nodes] = {
     "tongue": [[8, -72, 0, 16, 18, 0], [0, -70, 0, 25, 23, 0], [-14, -66, 0, 29, 24, 0],
@@ -154,12 +155,12 @@ def _fat(f: Frame, first: np.ndarray, second: np.ndarray, body: Body, rng: np.ra
     """Where fat replaces muscle (> 0): between two of them, beyond all, in streaks, and below the skin."""
     anatomy, flesh = body.anatomy, body.anatomy.flesh
     stout = np.float32(np.clip(np.sqrt(anatomy.fat_mm / 8), 0.6, 1.5))
-    width = stout * (0.4 + 1.1 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.3 + 0.8 * flesh.streaks)
+    width = stout * (0.1 + 0.7 * noise(f.lattice, (40, 14, 14), rng)) + np.float32(0.25 + 0.8 * flesh.streaks)
     plane = (width - (second - first)) * np.float32(0.6)
     # a lean patient's muscles fill the space between them
     face = np.clip((f.u + 50) / 20, 0, 1) * np.clip((-f.v - 15) / 20, 0, 1)
     trunk = np.interp(f.level, [-105, -72], [1.3, 0.0]).astype(np.float32)[:, None, None]
-    reach = np.float32(9.0 - 2.3 * stout - 1.5 * flesh.streaks) * (1 + np.float32(0.7) * face + trunk)
+    reach = np.float32(11.0 - 2.3 * stout - 1.5 * flesh.streaks) * (1 + np.float32(0.7) * face + trunk)
     beyond = first - reach * (1 + np.float32(0.3) * noise(f.lattice, (30, 15, 15), rng))
     # feathers: thin lines along the fibres, in patches, more of them with age
     patch = noise(f.lattice, (35, 9, 9), rng) - np.float32(1.4 - 2.0 * flesh.streaks)

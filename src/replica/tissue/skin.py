@@ -8,17 +8,19 @@ from replica.anatomy.build import Anatomy
 from replica.anatomy.shapes import smooth_union
 from replica.tissue.forms import chain, oval
 from replica.tissue.painter import Body, Frame, Ink, Layer, noise
+from replica.tissue.trunk import ARM_MM, arm
 
 FAT_HU, SKIN_HU, SKIN_MM = -100.0, 15.0, 1.7
 SEPTUM_HU = 40.0  # that a fibrous septum adds to fat
 # u; half width, distance from the column to the skin behind and in front (mm); how square the front is
 OUTLINE = np.array(
     [
-        [120, 73, 96, 88, 2.1], [97, 75, 98, 91, 2.2], [54, 76, 96, 95, 2.5], [35, 74, 88, 95, 2.5],
+        [143, 3, 3, 3, 2.0], [141, 24, 34, 30, 2.0], [136, 43, 60, 54, 2.0], [129, 59, 80, 74, 2.0],
+        [118, 71, 94, 88, 2.1], [97, 75, 98, 91, 2.2], [54, 76, 96, 95, 2.5], [35, 74, 88, 95, 2.5],
         [20, 71, 80, 95, 2.3], [5, 68, 72, 98, 2.0], [-10, 66, 66, 103, 1.75], [-22, 63, 63, 98, 1.75],
         [-40, 60, 61, 99, 1.75], [-50, 58, 60, 90, 1.7], [-60, 57, 59, 68, 1.85], [-72, 58, 60, 60, 2.1],
         [-88, 66, 63, 56, 2.2], [-107, 96, 69, 59, 2.4], [-129, 160, 71, 68, 2.7], [-161, 206, 76, 82, 2.8],
-        [-240, 222, 84, 104, 2.8],
+        [-200, 204, 80, 94, 2.8], [-232, 168, 84, 104, 2.7], [-330, 166, 84, 122, 2.5], [-480, 158, 78, 112, 2.5],
     ]
 )[::-1]  # fmt: skip
 HINGE_V = -12.0  # the jaw's condyles
@@ -101,7 +103,21 @@ def outline(f: Frame, anatomy: Anatomy) -> np.ndarray:
     reach = np.where(f.v > 0, back, front)
     r = (np.abs(f.v / reach) ** power + np.abs(f.w / wide) ** power) ** (1 / power)
     d = (r - 1) * np.minimum(np.minimum(wide, 72), reach)
+    d = _arms(f, d, anatomy)
     return _features(f, d, anatomy)
+
+
+def _arms(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """Unite the trunk's outline with the arms, where the lattice reaches them."""
+    down = f.level[-1] > -190 and not anatomy.arms_up
+    if down or f.level[-1] > -100 or np.abs(f.w).max() < 110:
+        return d
+    thick = ARM_MM * anatomy.girth / anatomy.scale
+    for side in (-1, 1):
+        shoulder, *rest = arm(anatomy, side)
+        nodes = [(*shoulder, thick), *((*at, r * thick) for at, r in zip(rest, (1.0, 0.8), strict=True))]
+        d = smooth_union(d, chain(f, nodes), np.float32(14))
+    return d
 
 
 def _features(f: Frame, d: np.ndarray, anatomy: Anatomy) -> np.ndarray:

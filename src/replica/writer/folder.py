@@ -20,6 +20,7 @@ from tqdm import tqdm
 from replica.anatomy.shapes import Triple
 from replica.annotators.boxes import draw_boxes
 from replica.annotators.masks import write_fractures, write_mask
+from replica.cohort.published import LEVELS
 from replica.cohort.studies import make_cohort
 from replica.injuries.fractures import Injury
 from replica.scanner.oddities import describe
@@ -212,14 +213,22 @@ def write_study(out: Path, settings: ReplicaSettings, row: pd.Series) -> None:
         work.mkdir(parents=True)
         slices = write_series(work, study, uid, settings, index)
         os.rename(work, images)
-        if row["masked"]:
+        masked = bool(row["masked"] and study.labels.any())  # a scan without a vertebra has no mask
+        if masked:
             write_mask(temporary, study, annotator)
             os.replace(temporary, competition / "segmentations" / f"{uid}.nii")
         if study.wounds:
             write_fractures(temporary, study)
             os.replace(temporary, out / "truth" / "fractures" / f"{uid}.nii.gz")
         truth = {"wounds": _wounds(study, uid), "mimics": _mimics(study, uid)}
-        record = {"slices": slices, "boxes": boxes, **truth}
+        view = dict(zip(LEVELS, (round(share, 3) for share in study.in_view), strict=True))
+        record = {
+            "slices": slices,
+            "boxes": boxes,
+            "masked": masked,
+            "view": {"view": study.protocol.view, **view},
+            **truth,
+        }
         if row["oddity"]:
             record["detail"] = describe(study.protocol, tuple(injury.level for injury in study.unseen))
         write_json(_record(out, row), record)
@@ -297,7 +306,7 @@ def _millimetres(study: Study, centre_mm: Triple) -> dict[str, float]:
 
 def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
     """Write the tables from the studies' records, then mark the replica complete."""
-    empty: dict[str, Any] = {"slices": 0, "boxes": [], "wounds": [], "mimics": []}
+    empty: dict[str, Any] = {"slices": 0, "boxes": [], "masked": False, "wounds": [], "mimics": []}
     rows = [row for _, row in cohort.iterrows()]
     records: list[dict[str, Any]] = [
         empty if settings.labels_only else json.loads(_record(out, row).read_text()) for row in rows
@@ -307,6 +316,6 @@ def _finish(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -> None:
         "slices": sum(r["slices"] for r in records),
         "positive": int(cohort["patient_overall"].sum()),
         "boxes": sum(len(r["boxes"]) for r in records),
-        "masks": 0 if settings.labels_only else int(cohort["masked"].sum()),
+        "masks": sum(r["masked"] for r in records),
     }
     write_json(out / MARKER, {"settings": settings.fingerprint(), "complete": True, "counts": counts})

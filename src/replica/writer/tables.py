@@ -13,6 +13,7 @@ BOX_COLUMNS = ["StudyInstanceUID", "x", "y", "width", "height", "slice_number"]
 ODD_COLUMNS = ["StudyInstanceUID", "oddity", "detail"]
 PLACE_COLUMNS = ["z_mm", "y_mm", "x_mm"]
 WOUND_COLUMNS = ["StudyInstanceUID", "fracture", "level", "kind", "severity", *PLACE_COLUMNS]
+VIEW_COLUMNS = ["StudyInstanceUID", "view", *LEVELS]
 MIMIC_COLUMNS = ["StudyInstanceUID", "level", "kind", *PLACE_COLUMNS]
 
 
@@ -51,9 +52,17 @@ def write_tables(out: Path, cohort: pd.DataFrame, records: list[dict]) -> None:
     write_csv(out / "truth" / "oddities.csv", pd.DataFrame(odd, columns=ODD_COLUMNS))
     seen = [row for record in records for row in record["mimics"]]
     write_csv(out / "truth" / "mimics.csv", pd.DataFrame(seen, columns=MIMIC_COLUMNS))
+    views = [{"StudyInstanceUID": uid} | record["view"] for uid, record in _with_view(cohort, records)]
+    write_csv(out / "truth" / "views.csv", pd.DataFrame(views, columns=VIEW_COLUMNS))
     worst = pd.DataFrame(wounds, columns=WOUND_COLUMNS).groupby("StudyInstanceUID")["severity"].max()
     people = cohort[["StudyInstanceUID", "split", "site", "sex", "age", *TYPES, "boxed", "masked"]]
     write_csv(out / "truth" / "cohort.csv", people.assign(severity=people["StudyInstanceUID"].map(worst)))
+
+
+def _with_view(cohort: pd.DataFrame, records: list[dict]) -> list[tuple[str, dict]]:
+    """The painted studies; a replica of labels alone has none."""
+    pairs = zip(cohort["StudyInstanceUID"], records, strict=True)
+    return [(uid, record) for uid, record in pairs if "view" in record]
 
 
 def _long(test: pd.DataFrame) -> pd.DataFrame:

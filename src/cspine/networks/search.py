@@ -1,0 +1,164 @@
+"""Where are C1-C7 in a whole scan? Windows over all of it, then around what was found, and a verdict on the outcome."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cspine.competition.labels import LEVELS
+from cspine.networks.locator import AIR_HU, CLASSES, Locator, grey_values
+from cspine.networks.precision import autocast
+from cspine.preprocessing.masks import largest_components
+from cspine.preprocessing.verdict import Kind, Verdict, judge
+
+STRIDE = 0.6
+"""Of the windows of the first pass, as a share of a window."""
+BONE_HU, BONE_VOX = 200, 40
+"""A window with fewer voxels above this shows no vertebra, and is not looked at."""
+FINE = 3.0
+"""What a window around the column weighs beside one of the first pass."""
+AGAIN_MM = (45.0, -45.0)
+"""How far down and up a doubtful column is looked at once more."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """C1-C7 in a scan.
+
+    labels: uint8 (z, y, x), 0 background, 1-7 = C1-C7, 8 thoracic; of each of C1-C7 the largest piece. verdict:
+    whether they can be believed.
+    """
+
+    labels: np.ndarray
+    verdict: Verdict
+
+
+@torch.inference_mode()
+def locate(locators: list[Locator], hu: np.ndarray, device: torch.device) -> Located:
+    """Name the vertebrae of a scan with the mean of several locators.
+
+    Parameters
+    ----------
+    locators : list of Locator
+        At least one; all of the same settings.
+    hu : ndarray of int16, shape (z, y, x)
+        Hounsfield units at the locators' spacing.
+    device : torch.device
+        Where the locators are.
+
+    Returns
+    -------
+    Located
+        Label map and verdict.
+    """
+    search = _Search(locators, hu, device)
+    search.look_everywhere()
+    search.look_closer()
+    found = search.outcome()
+    if found.verdict.kind is not Kind.DOUBTFUL:
+        return found
+    for shift_mm in AGAIN_MM:  # a doubtful column from above and from below as well
+        search.look_closer(shift_mm)
+    again = search.outcome()
+    return again if len(again.verdict.reasons) <= len(found.verdict.reasons) else found
+
+
+class _Search:
+    """The sum of what was seen in windows of a scan."""
+
+    def __init__(self, locators: list[Locator], hu: np.ndarray, device: torch.device):
+        self.locators, self.device = locators, device
+        self.settings = locators[0].settings
+        self.window = np.array(self.settings.window_vox)
+        # a scan that is smaller than a window lies in the middle of one, with air around
+        lack = np.maximum(self.window - np.array(hu.shape), 0)
+        self.before = lack // 2
+        padding = [(int(b), int(n - b)) for b, n in zip(self.before, lack, strict=True)]
+        self.shape = hu.shape
+        self.hu = torch.from_numpy(np.pad(hu, padding, constant_values=int(AIR_HU)))
+        self.size = np.array(self.hu.shape)
+        self.total = torch.zeros(CLASSES, *self.hu.shape)
+        self.total[0] = 1e-3  # where nobody looked there is nothing
+        self.opinions: list[tuple[np.ndarray, Tensor]] = []  # where a window starts, and one label map of it
+        ramps = [torch.hann_window(n + 2, periodic=False)[1:-1] + 0.02 for n in self.settings.window_vox]
+        self.weight = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
+
+    def look_everywhere(self) -> None:
+        """Look at overlapping windows that cover the scan."""
+        counts = np.ceil((self.size - self.window) / (STRIDE * self.window)).astype(int) + 1
+        starts = [
+            np.rint(np.linspace(0, size - window, count)).astype(int)
+            for size, window, count in zip(self.size, self.window, counts, strict=True)
+        ]
+        for start in product(*starts):
+            self._look(np.array(start), 1.0)
+
+    def look_closer(self, shift_mm: float = 0.0) -> None:
+        """Look at a window around the cervical column as far as it is known, and at its mirror image.
+
+        Parameters
+        ----------
+        shift_mm : float
+            How much lower the window lies.
+        """
+        probability = self.total / self.total.sum(dim=0)
+        cervical = probability[1 : len(LEVELS) + 1].sum(dim=0) > 0.5
+        if not cervical.any():
+            return
+        middle = cervical.nonzero().double().mean(dim=0).numpy()
+        middle[0] += shift_mm / self.settings.spacing_mm
+        start = np.clip(np.rint(middle - self.window / 2), 0, self.size - self.window).astype(int)
+        self.opinions.clear()
+        for mirrored in (False, True):
+            views = self._look(start, FINE / 2, mirrored)
+            self.opinions += [(start, view.argmax(dim=0)) for view in views]
+
+    def _look(self, start: np.ndarray, weight: float, mirrored: bool = False) -> list[Tensor]:
+        """Add what the locators see in one window, and give what each of them sees: float32 (9, z, y, x)."""
+        part = tuple(slice(int(a), int(a + n)) for a, n in zip(start, self.window, strict=True))
+        hu = self.hu[part]
+        if int((hu > BONE_HU).sum()) < BONE_VOX:
+            return []
+        image = grey_values(hu.float(), self.settings)[None, None].to(self.device)
+        image = image.flip(-1) if mirrored else image
+        views = [(view.flip(-1) if mirrored else view).cpu() for view in self._views(image)]
+        self.total[(slice(None), *part)] += torch.stack(views).mean(dim=0) * (self.weight * weight)
+        return views
+
+    def _views(self, image: Tensor) -> Iterator[Tensor]:
+        """How sure each locator is of each class in each voxel: float32 (9, z, y, x)."""
+        for locator in self.locators:
+            with autocast(self.device):
+                yield locator(image)[0].float().softmax(dim=0)
+
+    def outcome(self) -> Located:
+        """Take the likeliest class of every voxel, and judge the map.
+
+        Returns
+        -------
+        Located
+            On the scan's own voxels.
+        """
+        inner = tuple(slice(int(b), int(b + n)) for b, n in zip(self.before, self.shape, strict=True))
+        sure, labels = (self.total / self.total.sum(dim=0)).max(dim=0)
+        cleaned = largest_components(labels.to(torch.uint8).numpy())
+        confidence, agreement = np.full(CLASSES - 1, np.nan), np.full(CLASSES - 1, np.nan)
+        for label in range(1, CLASSES):
+            here = cleaned == label
+            if here.any():
+                confidence[label - 1] = float(sure.numpy()[here].mean())
+                agreement[label - 1] = self._agreement(here, label)
+        found = np.ascontiguousarray(cleaned[inner])
+        return Located(found, judge(found, self.settings.spacing_mm, confidence, agreement))
+
+    def _agreement(self, here: np.ndarray, label: int) -> float:
+        """How alike the single opinions on a label are to the outcome: their mean Dice, NaN without any."""
+        scores = []
+        for start, opinion in self.opinions:
+            part = tuple(slice(int(a), int(a + n)) for a, n in zip(start, self.window, strict=True))
+            there, mine = opinion.numpy() == label, here[part]
+            scores.append(2 * (there & mine).sum() / max(there.sum() + mine.sum(), 1))
+        return float(np.mean(scores)) if scores else float("nan")

@@ -1,0 +1,213 @@
+"""Can a label map be believed? What speaks against it, found from sizes, order, spacing, confidence and agreement."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from cspine.competition.labels import LEVELS
+
+THORACIC = len(LEVELS) + 1
+"""The label of everything below C7."""
+VOLUMES_MM3 = dict(zip(LEVELS, (15300, 19800, 11300, 11700, 12800, 15000, 17800), strict=True))
+"""Of each level's label, mean of replica patients; real bones vary by a third."""
+ODD_VOLUME = 2.6
+"""A whole level this many times larger, or smaller, than expected from the others is doubted."""
+STEP_MM = (9.0, 33.0)
+"""Distance of two neighbours' centres: below and above it one of them is doubted."""
+LEAST_MM3 = 1500.0
+"""A piece smaller than this is no vertebra; at a cut there may be less of it."""
+END_MM = 8.0
+"""A level this near to a face of the scan may be cut off by it."""
+SURE = 0.75
+"""Mean probability of a level's voxels below which it is doubted."""
+ALIKE = 0.7
+"""Dice of two opinions on a level below which it is doubted."""
+FEWEST = 3
+"""Levels that must be there for a column."""
+
+
+class Kind(StrEnum):
+    """What becomes of a label map."""
+
+    SURE = "sure"
+    DOUBTFUL = "doubtful"
+    NOT_A_NECK = "not a neck"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is thought of a label map.
+
+    kind: see `Kind`. reasons: what speaks against it, one sentence each; none if it is sure. levels: of C1 to C7
+    those found.
+    """
+
+    kind: Kind
+    reasons: tuple[str, ...]
+    levels: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """One sentence for notes; empty if it is sure and whole."""
+        missing = [name for name in LEVELS if name not in self.levels]
+        lack = f"{', '.join(missing)} not in view" if missing else ""
+        parts = [*([lack] if lack else []), *self.reasons]
+        return f"label map {self.kind}: {'; '.join(parts)}" if parts else ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the verdict ready for JSON.
+
+        Returns
+        -------
+        dict
+            `kind`, `reasons` and `levels`.
+        """
+        return {"kind": str(self.kind), "reasons": list(self.reasons), "levels": list(self.levels)}
+
+    @property
+    def in_view(self) -> np.ndarray:
+        """Which of C1 to C7 were found: bool (7,)."""
+        return np.array([name in self.levels for name in LEVELS])
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> "Verdict":
+        """Read what `as_json` gave.
+
+        Parameters
+        ----------
+        stored : mapping
+            `kind`, `reasons` and `levels`.
+
+        Returns
+        -------
+        Verdict
+            The same verdict.
+        """
+        return cls(Kind(stored["kind"]), tuple(stored["reasons"]), tuple(stored["levels"]))
+
+
+WHOLE = Verdict(Kind.SURE, (), LEVELS)
+"""Of a label map that is known to be right."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One level of a label map: its volume, centre in mm and the faces of the scan that it is near to."""
+
+    mm3: float
+    centre: np.ndarray
+    cut_above: bool
+    cut_below: bool
+    cut_aside: bool
+
+    @property
+    def cut(self) -> bool:
+        return self.cut_above or self.cut_below or self.cut_aside
+
+
+def judge(
+    labels: np.ndarray, spacing_mm: float, confidence: np.ndarray, agreement: np.ndarray | None = None
+) -> Verdict:
+    """Judge a label map.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        0 background, 1-7 = C1-C7, 8 = thoracic; z from head to feet.
+    spacing_mm : float
+        Voxel size on all axes.
+    confidence : ndarray of float, shape (8,)
+        Mean probability of the voxels of each label, C1 to C7 and thoracic.
+    agreement : ndarray of float, shape (8,), optional
+        Dice of two opinions on each label.
+
+    Returns
+    -------
+    Verdict
+        With every reason that was found.
+    """
+    pieces = _pieces(labels, spacing_mm)
+    found = [name for name in LEVELS if name in pieces]
+    if len(found) < FEWEST:
+        said = f"{len(found)} cervical vertebrae found, at least {FEWEST} expected"
+        return Verdict(Kind.NOT_A_NECK, (said,), tuple(found))
+    reasons = [*_order(pieces, found), *_sizes(pieces, found), *_ends(pieces, found)]
+    for name in found:
+        at = LEVELS.index(name)
+        if confidence[at] < SURE:
+            reasons.append(f"{name} is uncertain ({confidence[at]:.2f})")
+        elif agreement is not None and agreement[at] < ALIKE and not pieces[name].cut:
+            reasons.append(f"two opinions differ on {name} (Dice {agreement[at]:.2f})")
+    return Verdict(Kind.DOUBTFUL if reasons else Kind.SURE, tuple(reasons), tuple(found))
+
+
+def _pieces(labels: np.ndarray, spacing_mm: float) -> dict[str, _Piece]:
+    """Measure the levels that are large enough, and the thoracic ones as one."""
+    pieces = {}
+    near = END_MM / spacing_mm
+    for number, bounds in enumerate(ndimage.find_objects(labels, max_label=THORACIC)):
+        if bounds is None:
+            continue
+        here = labels[bounds] == number + 1
+        mm3 = float(here.sum()) * spacing_mm**3
+        above, below = bounds[0].start < near, bounds[0].stop > labels.shape[0] - near
+        aside = any(b.start < 1 or b.stop > n - 1 for b, n in zip(bounds[1:], labels.shape[1:], strict=True))
+        if mm3 < LEAST_MM3 * (0.4 if above or below or aside else 1.0):
+            continue
+        start = np.array([b.start for b in bounds])
+        centre = (np.argwhere(here).mean(axis=0) + start) * spacing_mm
+        name = LEVELS[number] if number < len(LEVELS) else "T"
+        pieces[name] = _Piece(mm3, centre, above, below, aside)
+    return pieces
+
+
+def _order(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
+    """What is wrong with the way from one level to the next."""
+    reasons = []
+    for upper, lower in zip(found, found[1:], strict=False):
+        steps = LEVELS.index(lower) - LEVELS.index(upper)
+        if steps > 1:
+            reasons.append(
+                f"{', '.join(LEVELS[LEVELS.index(upper) + 1 : LEVELS.index(lower)])} missing in between"
+            )
+            continue
+        way = pieces[lower].centre - pieces[upper].centre
+        distance = float(np.linalg.norm(way))
+        least = STEP_MM[0] * (0.4 if pieces[upper].cut or pieces[lower].cut else 1.0)
+        if way[0] <= 0:
+            reasons.append(f"{lower} does not lie below {upper}")
+        elif not least <= distance <= STEP_MM[1]:
+            reasons.append(f"{upper} and {lower} are {distance:.0f} mm apart")
+    if "T" in pieces and pieces["T"].centre[0] <= pieces[found[-1]].centre[0]:
+        reasons.append(f"thoracic vertebrae do not lie below {found[-1]}")
+    return reasons
+
+
+def _sizes(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
+    """Whole levels that are too large or too small beside the others."""
+    ratio = {name: pieces[name].mm3 / VOLUMES_MM3[name] for name in found}
+    whole = [ratio[name] for name in found if not pieces[name].cut] or list(ratio.values())
+    usual = float(np.clip(np.median(whole), 0.5, 1.8))
+    reasons = []
+    for name in found:
+        off = ratio[name] / usual
+        if off > ODD_VOLUME or (off < 1 / ODD_VOLUME and not pieces[name].cut):
+            reasons.append(f"{name} is {off:.1f} times as large as expected")
+    return reasons
+
+
+def _ends(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
+    """Is there something to count from, and do the levels end where the scan does?"""
+    first, last = pieces[found[0]], pieces[found[-1]]
+    reasons = []
+    if found[0] != "C1" and not first.cut_above and not first.cut_aside:
+        reasons.append(f"nothing found above {found[0]}, though the scan goes on")
+    if found[-1] != "C7" and not last.cut_below and not last.cut_aside:
+        reasons.append(f"nothing found below {found[-1]}, though the scan goes on")
+    if found[0] not in ("C1", "C2") and "T" not in pieces:
+        reasons.append("neither C2 nor a thoracic vertebra is in view to count from")
+    return reasons

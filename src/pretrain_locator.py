@@ -1,0 +1,38 @@
+"""Train the locator that comes with the kit, on the masks of a replica of wide coverage"""
+
+from pathlib import Path
+
+from pydantic.dataclasses import dataclass
+
+from cspine import cli
+from cspine.settings.flags import CacheFlag, RawFlag
+from cspine.settings.strict import STRICT
+
+
+@dataclass(frozen=True, config=STRICT)
+class Flags(RawFlag, CacheFlag):
+    """Flags of pretrain_locator.py."""
+
+    raw: Path = Path("data/raw/wide")
+    """The replica's folder, written with --coverage wide."""
+    cache: Path = Path("data/cache/wide")
+    """Its cache, with prepared volumes."""
+    out: Path = Path("data/runs/locator-replica")
+    """Gets the weights and their card, and the state while it trains."""
+
+
+def main(flags: Flags) -> None:
+    """Train from where the last run stopped, and write weights and card.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
+    from cspine.training.pretrain import pretrain
+
+    pretrain(flags.raw, flags.cache, flags.out)
+
+
+if __name__ == "__main__":
+    cli.run(main, Flags)

@@ -1,0 +1,90 @@
+"""A whole scan is searched in windows; the outcome lies on its own voxels, and is judged."""
+
+import numpy as np
+import pytest
+import torch
+
+from cspine.networks import precision
+from cspine.networks.locator import CLASSES, Locator
+from cspine.networks.search import locate
+from cspine.preprocessing.verdict import Kind
+from cspine.settings.networks import LocatorSettings
+
+CPU = torch.device("cpu")
+SMALL = LocatorSettings(spacing_mm=3.0, channels=(4, 8), window_vox=(48, 24, 24), pretrained=False)
+STEP_HU = 250  # of the window's 2,000
+
+
+class Reader(torch.nn.Module):
+    """Stands in for a trained locator: a voxel's label is written in its grey value. Counts what it is shown."""
+
+    def __init__(self, shift: int = 0, sure: float = 20.0):
+        super().__init__()
+        self.settings, self.shift, self.sure, self.windows = SMALL, shift, sure, []
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        self.windows.append(tuple(volume.shape[2:]))
+        labels = (volume[:, 0] * 8).round().long()
+        labels = torch.where(labels > 0, (labels + self.shift).clamp(1, 8), labels)
+        return self.sure * torch.nn.functional.one_hot(labels, CLASSES).movedim(-1, 1).float()
+
+
+def scan(shape, top=10, levels=8, height=6, at=None) -> tuple[np.ndarray, np.ndarray]:
+    """HU and labels of a column of blocks, one under the other, `height` voxels apart."""
+    labels = np.zeros(shape, np.uint8)
+    y, x = at or (shape[1] // 2, shape[2] // 2)
+    for level in range(1, levels + 1):
+        start = top + (level - 1) * height
+        labels[start : start + height - 1, y - 4 : y + 4, x - 6 : x + 6] = level
+    return (labels.astype(np.int16) * STEP_HU - 600), labels
+
+
+@pytest.mark.parametrize(
+    "shape", [(60, 30, 30), (70, 24, 24), (62, 20, 18), (140, 90, 110)], ids=["some", "one", "small", "large"]
+)
+def test_the_map_lies_on_the_scan_whatever_its_size(shape):
+    hu, labels = scan(shape)
+    reader = Reader()
+    found = locate([reader], hu, CPU)
+    assert found.labels.dtype == np.uint8
+    np.testing.assert_array_equal(found.labels, labels)
+    assert set(reader.windows) == {SMALL.window_vox}
+
+
+def test_a_column_in_the_corner_of_a_large_field():
+    hu, labels = scan((150, 120, 120), top=90, at=(100, 15))
+    assert (locate([Reader()], hu, CPU).labels == labels).all()
+
+
+def test_several_locators_are_asked_as_one():
+    """One is sure of the levels, two lean to their neighbours: on average the sure one wins."""
+    hu, labels = scan((60, 30, 30), levels=7)
+    found = locate([Reader(sure=20), Reader(1, 0.5), Reader(1, 0.5)], hu, CPU)
+    assert (found.labels == labels).all()
+    assert found.verdict.kind is Kind.DOUBTFUL
+    assert any("two opinions differ" in reason or "uncertain" in reason for reason in found.verdict.reasons)
+
+
+def test_windows_without_bone_are_not_looked_at():
+    reader = Reader()
+    found = locate([reader], np.full((100, 80, 80), -1000, np.int16), CPU)
+    assert not reader.windows and not found.labels.any()
+    assert found.verdict.kind is Kind.NOT_A_NECK
+
+
+def test_only_the_largest_piece_of_a_level_stays():
+    hu, labels = scan((80, 40, 40))
+    hu[2:4, 2:4, 2:4] = 3 * STEP_HU - 600
+    hu[74:78, 30:34, 30:34] = 8 * STEP_HU - 600
+    found = locate([Reader()], hu, CPU).labels
+    assert not found[:8].any()
+    assert (found[74:78, 30:34, 30:34] == 8).all(), "thoracic vertebrae are several"
+    assert (found[:70] == labels[:70]).all()
+
+
+def test_a_real_network_in_half_precision(monkeypatch):
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
+    torch.manual_seed(1)
+    hu = np.random.default_rng(0).integers(-1000, 1500, (60, 30, 28)).astype(np.int16)
+    found = locate([Locator(SMALL).eval(), Locator(SMALL).eval()], hu, CPU)
+    assert found.labels.shape == hu.shape and found.labels.max() <= 8

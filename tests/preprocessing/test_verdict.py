@@ -1,0 +1,91 @@
+"""What speaks against a label map is found, and said in words."""
+
+import numpy as np
+import pytest
+
+from cspine.competition.labels import LEVELS
+from cspine.preprocessing.verdict import WHOLE, Kind, Verdict, judge
+
+MM = 3.0
+SURE = np.full(8, 0.95)
+
+
+def neck(levels=range(1, 9), shape=(80, 44, 44), top=8) -> np.ndarray:
+    """Blocks of a vertebra's size, one under the other."""
+    labels = np.zeros(shape, np.uint8)
+    for level in levels:
+        start = top + (level - 1) * 6
+        labels[start : start + 5, 18:28, 16:28] = level
+    return labels
+
+
+def reasons(labels, confidence=SURE, agreement=None) -> str:
+    return "; ".join(judge(labels, MM, confidence, agreement).reasons)
+
+
+def test_a_whole_neck_is_sure():
+    verdict = judge(neck(), MM, SURE, SURE)
+    assert verdict == Verdict(Kind.SURE, (), LEVELS)
+    assert verdict.note == "" and verdict.in_view.all()
+
+
+def test_a_neck_that_the_scan_cuts_is_sure_of_what_it_shows():
+    below = neck()[:38]  # within C6
+    found = judge(below, MM, SURE)
+    assert (found.kind, found.levels) == (Kind.SURE, LEVELS[:5])
+    assert found.note == "label map sure: C6, C7 not in view"
+    assert found.in_view.tolist() == [True] * 5 + [False] * 2
+    above = judge(neck()[22:], MM, SURE)
+    assert (above.kind, above.levels) == (Kind.SURE, LEVELS[3:])
+
+
+@pytest.mark.parametrize("levels", [(), (8,), (3,), (1, 2), (6, 7, 8)])
+def test_fewer_than_three_levels_are_no_neck(levels):
+    verdict = judge(neck(levels), MM, SURE)
+    assert verdict.kind is Kind.NOT_A_NECK
+    assert "cervical vertebrae found, at least 3 expected" in verdict.reasons[0]
+
+
+def test_a_gap_and_an_end_without_a_cut():
+    assert "C4 missing in between" in reasons(neck((1, 2, 3, 5, 6, 7, 8)))
+    assert "nothing found above C2, though the scan goes on" in reasons(neck(range(2, 9)))
+    assert "nothing found below C5, though the scan goes on" in reasons(neck(range(1, 6)))
+
+
+def test_nothing_to_count_from():
+    assert "to count from" in reasons(neck(range(3, 7))[18:44])
+
+
+def test_order_and_distance():
+    swapped = neck()
+    swapped[neck() == 3], swapped[neck() == 4] = 4, 3
+    assert "C4 does not lie below C3" in reasons(swapped)
+    far = neck(range(1, 5), (110, 44, 44))
+    far[70:75, 18:28, 16:28] = 5
+    assert "C4 and C5 are" in reasons(far)
+    upside_down = neck(range(1, 8), top=20)
+    upside_down[2:7, 18:28, 16:28] = 8
+    assert "thoracic vertebrae do not lie below C7" in reasons(upside_down)
+
+
+def test_sizes_beside_the_others():
+    large = neck()
+    large[20:25, 4:40, 4:40] = 3
+    assert "C3 is" in reasons(large) and "times as large as expected" in reasons(large)
+    small = neck()
+    small[small == 5] = 0
+    small[32:37, 20:24, 18:23] = 5
+    assert "C5 is" in reasons(small)
+
+
+def test_confidence_and_agreement():
+    doubt = SURE.copy()
+    doubt[2] = 0.4
+    assert "C3 is uncertain (0.40)" in reasons(neck(), doubt)
+    assert "two opinions differ on C3 (Dice 0.40)" in reasons(neck(), SURE, doubt)
+    assert judge(neck(), MM, doubt).kind is Kind.DOUBTFUL
+
+
+def test_it_comes_back_from_json():
+    for verdict in (WHOLE, judge(neck(range(2, 9)), MM, SURE), judge(neck(()), MM, SURE)):
+        assert Verdict.load(verdict.as_json()) == verdict
