@@ -12,6 +12,7 @@ SUBMISSION ?=
 SOLUTION   ?=
 LEADERBOARD ?=
 STUDY  ?=
+IN     ?=
 RUNS   ?=
 OWNER  ?= OWNER
 
@@ -43,6 +44,14 @@ replica: $(READY)  ## RAW=: write a synthetic competition folder (EXTRA= for fla
 
 replica-gallery: $(READY)  ## write a page of the replica's patients, fractures and mimics
 	$(PY) benchmarks/replica_gallery.py $(EXTRA)
+
+WIDE := --train 600 --public 0 --private 0 --split even --coverage wide --size 0.3125 --mask-share 1 --box-share 0 --seed 11
+
+pretrain-locator: $(READY)  ## [OUT=]: train the locator that comes with the kit, on replicas alone
+	$(PY) src/replicate.py --out data/raw/wide $(WIDE)
+	$(PY) src/prepare.py --raw data/raw/wide/competition --cache data/cache/wide --preset t4
+	$(PY) src/pretrain_locator.py --raw data/raw/wide --cache data/cache/wide \
+	  $(if $(filter command,$(word 1,$(origin OUT))),--out $(OUT)) $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
 	$(PY) src/describe.py --raw $(RAW) --cache $(CACHE)
@@ -83,6 +92,9 @@ report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores
 predict: $(READY)  ## STUDY= RUN=: ask the models about any DICOM folder
 	$(PY) src/predict.py --study $(STUDY) --run $(RUN)
 
+locate-scan: $(READY)  ## IN= [OUT=]: name the vertebrae of any CT: a DICOM folder, or a NIfTI file
+	$(PY) src/locate_scan.py --scan $(IN) $(if $(filter command,$(word 1,$(origin OUT))),--out $(OUT))
+
 # Times are left out and what a cell prints is merged, so that a second run changes nothing. tqdm would warn,
 # with its path, that ipywidgets are not there.
 notebooks: $(READY)  ## execute the notebooks on the demo (after make demo)
@@ -122,6 +134,9 @@ bench-intervals: $(READY)  ## measure how often the intervals hold the true scor
 bench-calibration: $(READY)  ## measure what calibration and the correction for averaging cost and save
 	$(PY) benchmarks/bench_calibration.py $(EXTRA)
 
+bench-locator: $(READY)  ## measure the locator on unseen replicas by field of view and cut, and on scans with landmarks
+	$(PY) benchmarks/bench_locator.py $(EXTRA)
+
 bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
 	$(PY) benchmarks/bench_replica.py $(EXTRA)
 
@@ -143,4 +158,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery describe prepare split locate columns train cv blend submission score report predict notebooks wheels push demo bench-scans bench-splits bench-intervals bench-calibration bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery pretrain-locator describe prepare split locate columns train cv blend submission score report predict locate-scan notebooks wheels push demo bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-replica pictures test test-pipeline lint format

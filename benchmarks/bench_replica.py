@@ -1,6 +1,7 @@
 """Evidence that a replica is like the real data: its statistics, its difficulty, no shortcut, its cost.
 
 distributions: tables, series, masks and boxes beside the published figures.
+bone: the wall and the inside of the bodies, discs and noise beside what was measured on real scans.
 difficulty: a small classifier, out of fold; wide fractures must be found before hairlines.
 shortcut: headers and simple statistics of the pixels must not tell who has a fracture.
 cost: seconds and memory of one study, seconds of the tables.
@@ -28,7 +29,7 @@ from bench_scans import cpu  # noqa: E402
 from cspine import cli, storage  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 
-PARTS = ("distributions", "difficulty", "shortcut", "cost")
+PARTS = ("distributions", "bone", "difficulty", "shortcut", "cost")
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pydicom", "python-gdcm")
 DEMO_SEVERITY = (1.6, 2.0)
 
@@ -41,7 +42,7 @@ class Settings:
     """The tables are written here."""
     work: Path = ROOT / "data"
     """Replicas are made in a folder of its own in here, and removed afterwards."""
-    parts: tuple[Literal["distributions", "difficulty", "shortcut", "cost"], ...] = PARTS
+    parts: tuple[Literal["distributions", "bone", "difficulty", "shortcut", "cost"], ...] = PARTS
     """What to measure."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of all replicas."""
@@ -58,7 +59,9 @@ class Settings:
 def main(settings: Settings) -> None:
     """Measure the parts one after the other, write and print the report."""
     settings.work.mkdir(parents=True, exist_ok=True)
-    sections = {"distributions": distributions, "difficulty": difficulty, "shortcut": shortcut, "cost": cost}
+    sections = {
+        "distributions": distributions, "bone": bone, "difficulty": difficulty, "shortcut": shortcut, "cost": cost,
+    }  # fmt: skip
     lines = head()
     with tempfile.TemporaryDirectory(dir=settings.work, prefix="bench-replica-") as work:
         for part in dict.fromkeys(settings.parts):
@@ -91,6 +94,14 @@ def distributions(work: Path, settings: Settings) -> list[str]:
     if settings.quick:
         wanted = replace(wanted, train=60, written=2, boxed=2, size=0.125)
     return part.distributions(wanted)
+
+
+def bone(work: Path, settings: Settings) -> list[str]:
+    """Bone and noise as the scanner shows them."""
+    import replica_bone as part
+
+    wanted = part.Wanted(work, settings.seed)
+    return part.bone(replace(wanted, studies=12, size=0.3125) if settings.quick else wanted)
 
 
 def difficulty(work: Path, settings: Settings) -> list[str]:

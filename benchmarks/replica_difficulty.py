@@ -19,6 +19,7 @@ from cspine.execution.store import StudyStore
 from cspine.preprocessing.columns import ColumnsStage, cut_columns
 from cspine.preprocessing.prepare import prepare
 from cspine.preprocessing.stores import open_columns, open_labels, open_volumes
+from cspine.preprocessing.verdict import WHOLE
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.presets import PRESETS, PresetName
 from cspine.training.classify import ClassifierStage, labels_of, train_fold
@@ -87,9 +88,8 @@ def write_true_labels(volumes: StudyStore, labels: StudyStore) -> None:
     for uid in volumes.uids():
         if volumes.holds(uid, "labels"):
             arrays, meta = volumes.read(uid)
-            labels.write(
-                uid, {"labels": np.asarray(arrays["labels"])}, {"affine": meta["affine"], "fold": -1}
-            )
+            description = {"affine": meta["affine"], "fold": -1, "verdict": WHOLE.as_json()}
+            labels.write(uid, {"labels": np.asarray(arrays["labels"])}, description)
 
 
 def read_severity(path: Path) -> pd.Series:

@@ -64,7 +64,20 @@ def test_gaps_larger_than_the_stack_are_refused():
         InputError, match=r"^study 1\.2: found 4 slices 2\.00 mm apart that span 104 mm; .*0032"
     ):
         even([104.0, 102.0, 100.0, 0.0])
-    even([34.0, 32.0, 30.0, 0.0])  # 18 positions for 4 slices: just about
+
+
+def test_a_single_gap_is_bridged_up_to_a_length():
+    """Many slices, one gap: counts alone would let it pass, and anatomy would be invented."""
+    near = [100.0 - n for n in range(20)]
+    far = [80.0 - 10.0 - n for n in range(20)]  # 11 mm behind the last of the others
+    with pytest.raises(
+        InputError, match=r"^study 1\.2: found a gap of 11 mm behind 20\.dcm, among slices 1\.00 mm"
+    ):
+        even(near + far)
+    _, grid, notes = even(near + [height + 1 for height in far])
+    assert len(grid.hu) == 49 and notes[0].startswith("steps of 1.00 to 10.00 mm")
+    _, thick, _ = even([60.0, 54.0, 48.0, 36.0, 30.0, 24.0])  # one slice of 6 mm is missing
+    assert len(thick.hu) == 7
 
 
 def test_a_slanting_and_a_bent_stack_are_noted():

@@ -14,6 +14,7 @@ from cspine.execution.worker import Job
 from cspine.inference.decoded import decode_study
 from cspine.preprocessing.columns import ColumnsStage, cut_study
 from cspine.preprocessing.prepare import prepare_study
+from cspine.preprocessing.verdict import WHOLE
 from cspine.settings.preprocessing import ColumnSettings
 
 SLICES, SIZE = 1082, 512
@@ -58,7 +59,8 @@ def label_map(folder: Path) -> StudyStore:
     affine = np.diag([-4.0, 4.0, 4.0, 1.0])
     affine[:3, 3] = (100.0, -100.0, -100.0)
     store = StudyStore(folder, {})
-    store.write(UID, {"labels": labels}, {"affine": affine.tolist()})
+    description = {"affine": affine.tolist(), "verdict": WHOLE.as_json()}
+    store.write(UID, {"labels": labels}, description)
     return store
 
 

@@ -9,6 +9,7 @@ from helpers.hand_made import column
 from cspine.errors import InputError
 from cspine.inference.ensemble import Ensemble
 from cspine.networks.checkpoints import read_description, save_weights
+from cspine.preprocessing.verdict import Kind
 from cspine.settings.layout import CLASSIFIER, LOCATOR, RunLayout
 
 CPU = torch.device("cpu")

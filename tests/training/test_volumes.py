@@ -23,8 +23,8 @@ def ball(shape=(60, 50, 54), label=3, radius=8) -> LabelledVolume:
     return LabelledVolume.of(np.where(labels > 0, 1000, -1000).astype(np.int16), labels)
 
 
-def views(volume, augment, seeds=range(12)):
-    return [vary_volume(volume, LOCATOR, augment, np.random.default_rng([seed])) for seed in seeds]
+def views(volume, augment, seeds=12):
+    return [vary_volume(volume, LOCATOR, augment, np.random.default_rng([seed])) for seed in range(seeds)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_image_and_labels_move_together(augment):
 def test_a_voxel_stays_a_voxel():
     volume = ball()
     whole = int((volume.labels > 0).sum())
-    sizes = [int((wanted > 0).sum()) for _, wanted in views(volume, NONE, range(40))]
+    sizes = [int((wanted > 0).sum()) for _, wanted in views(volume, NONE, 40)]
     assert abs(max(sizes) - whole) < 0.02 * whole
 
 
@@ -71,12 +71,12 @@ def test_grey_values_change_and_stay_within_their_range():
     )
     for (one, labels), (other, same) in zip(plain, varied, strict=True):
         assert other.min() >= 0 and other.max() <= 1 and torch.isfinite(other).all()
-        if labels.any() and (labels.shape == same.shape):
+        if labels.any() and same.any():
             assert not torch.equal(one, other)
 
 
 def test_the_same_numbers_give_the_same_window():
-    first, again = (views(ball(), VolumeAugmentSettings(), range(4)) for _ in range(2))
+    first, again = (views(ball(), VolumeAugmentSettings(), 4) for _ in range(2))
     for (image, labels), (same, as_well) in zip(first, again, strict=True):
         assert torch.equal(image, same) and torch.equal(labels, as_well)
 
@@ -87,7 +87,7 @@ def test_both_sides_are_seen():
     volume.hu[:, :, 40:] = 300
     right = [
         bool(image[0, 20, 16, 24:].mean() > image[0, 20, 16, :8].mean())
-        for image, _ in views(volume, NONE, range(30))
+        for image, _ in views(volume, NONE, 30)
     ]
     assert 5 < sum(right) < 25
 
@@ -95,5 +95,5 @@ def test_both_sides_are_seen():
 def test_a_scan_without_a_vertebra():
     nothing = LabelledVolume.of(np.full((30, 20, 20), 40, np.int16), np.zeros((30, 20, 20), np.uint8))
     assert nothing.centres.shape == (0, 4)
-    for image, wanted in views(nothing, VolumeAugmentSettings(), range(4)):
+    for image, wanted in views(nothing, VolumeAugmentSettings(), 4):
         assert not wanted.any() and image.shape == (1, 40, 32, 32)

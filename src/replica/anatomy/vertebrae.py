@@ -17,8 +17,8 @@ BODY_MM: dict[str, Triple] = {
 }  # fmt: skip
 # length beyond the lamina, fall per mm, half height at the root, splits at the tip
 SPINOUS = {
-    "C2": (14.5, 0.9, 5.0, True), "C3": (11.5, 0.85, 3.4, True), "C4": (12.0, 0.95, 3.4, True),
-    "C5": (13.8, 1.07, 3.7, True), "C6": (19.3, 1.0, 4.2, True), "C7": (29.5, 0.96, 5.2, False),
+    "C2": (14.5, 0.9, 5.0, True), "C3": (12.3, 0.88, 3.4, True), "C4": (12.9, 0.98, 3.4, True),
+    "C5": (14.4, 1.08, 3.7, True), "C6": (19.3, 1.0, 4.2, True), "C7": (29.5, 0.96, 5.2, False),
     "T1": (30.0, 0.92, 5.0, False), "T2": (29.0, 0.95, 4.6, False), "T3": (28.0, 1.1, 4.4, False),
     "T4": (28.0, 1.2, 4.4, False), **{f"T{n}": (31.0, 1.5, 4.4, False) for n in range(5, 9)},
     "T9": (29.0, 1.2, 5.0, False), "T10": (27.0, 0.9, 5.6, False), "T11": (24.0, 0.6, 6.4, False),
@@ -247,14 +247,14 @@ def spinous(name: str, root: Triple, rng: np.random.Generator) -> list[Solid]:
 
     if not split:
         return [
-            capsule(at(0), at(0.55), 2.1, 1.9, tall=1.15 * tall, taper=0.35, lean=0.25, blend_mm=2.5),
-            capsule(at(0.5), at(0.97), 1.9, 2.9, tall=0.75 * tall, taper=0.25, lean=0.25, blend_mm=3.0),
+            capsule(at(0), at(0.55), 2.1, 1.9, tall=1.25 * tall + 0.5, taper=0.35, lean=0.25, blend_mm=2.5),
+            capsule(at(0.5), at(0.97), 1.9, 2.9, tall=0.75 * tall + 0.5, taper=0.25, lean=0.25, blend_mm=3.0),
         ]
     apart = float(rng.uniform(2.6, 4.8))
-    solids = [capsule(root, at(0.65), 1.8, 1.6, tall=1.2 * tall, taper=0.45, lean=0.3, blend_mm=2.5)]
+    solids = [capsule(root, at(0.65), 1.8, 1.6, tall=1.3 * tall + 0.6, taper=0.45, lean=0.3, blend_mm=2.5)]
     for s in (-1, 1):
         end = at(1 + 0.12 * float(rng.standard_normal()), s * apart)
-        solids.append(capsule(at(0.55), end, 1.5, 1.9 + 0.2 * float(rng.standard_normal()), tall=0.6 * tall,
+        solids.append(capsule(at(0.55), end, 1.5, 1.9 + 0.2 * float(rng.standard_normal()), tall=0.6 * tall + 0.8,
                               taper=0.5, blend_mm=2.0))  # fmt: skip
     return solids
 

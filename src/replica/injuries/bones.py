@@ -286,7 +286,7 @@ def _fill(canvas: Canvas, field: LocalField, inner: Filling) -> None:
     natural = at(inner.natural)
     patches = lookup_at(texture.coarse, field.grid, field.part, where)
     grain = lookup_at(texture.fine, field.grid, field.part, where)
-    thick = np.clip(anatomy.cortex_mm * (_thickness(field, where, inner.name) + 0.35 * patches), 0.2, 1.2)
+    thick = np.clip(anatomy.cortex_mm * (_thickness(field, where, inner.name) + 0.3 * patches), 0.15, 1.2)
     core = coverage(natural + thick, edge)  # a broken face has no cortex
     rising = np.clip(1 + (natural + thick) / 3.5, 0, 1)  # struts stand closer towards the surface
     marrow = anatomy.cancellous_hu * (0.85 + 0.5 * rising) + PATCH_HU * patches
@@ -309,7 +309,7 @@ def _thickness(field: LocalField, where: tuple[np.ndarray, ...], name: str) -> n
     u, v = (sum(np.float32(a) * o for a, o in zip(row, offset, strict=True)) for row in field.turn[:2])
     behind = np.clip((v - 0.42 * depth) / 3, 0, 1)
     plate = np.clip(np.abs(u) / (0.5 * height), 0, 1) ** 6 * (1 - behind)
-    return 0.72 + 0.75 * behind + 0.2 * plate
+    return 0.58 + 0.95 * behind + 0.25 * plate
 
 
 def _ribs(canvas: Canvas, number: int) -> None:
