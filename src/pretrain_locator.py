@@ -29,7 +29,7 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.training.pretrain import pretrain
+    from cspine.training.pretrain_locator import pretrain
 
     pretrain(flags.raw, flags.cache, flags.out)
 

@@ -9,13 +9,15 @@ from cspine.competition.submission import probability_of
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
 from cspine.evaluation.figures import png
+from cspine.evaluation.named_scan import locate_scan
 from cspine.evaluation.study_picture import study_picture
 from cspine.inference.blends import load_models
 from cspine.inference.studies import Limits, predict_studies
+from cspine.settings.layout import DEFAULT_RUN
 
 
 def predict_one(study: Path, run: Path, out: Path) -> None:
-    """Predict one study; print, save and draw what came out.
+    """Predict one study; print, save and draw what came out. Without a trained run its levels are named.
 
     Parameters
     ----------
@@ -31,6 +33,10 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
     InputError
         If the study can't be read or the run is not complete.
     """
+    if run == DEFAULT_RUN and not run.exists():
+        print(f"no trained run in {run}: the levels alone, without probabilities")
+        locate_scan(study, out)
+        return
     if not study.is_dir():
         raise InputError(f"--study {study}: no such folder; expected one with the .dcm files of a CT series")
     models, calibration = load_models(run), Calibration.load(run)

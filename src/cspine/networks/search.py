@@ -54,7 +54,7 @@ def locate(locators: list[Locator], hu: np.ndarray, device: torch.device) -> Loc
     Located
         Label map and verdict.
     """
-    search = _Search(locators, hu, device)
+    search = Search(locators, hu, device)
     search.look_everywhere()
     search.look_closer()
     found = search.outcome()
@@ -66,13 +66,32 @@ def locate(locators: list[Locator], hu: np.ndarray, device: torch.device) -> Loc
     return again if len(again.verdict.reasons) <= len(found.verdict.reasons) else found
 
 
-class _Search:
+class Search:
     """The sum of what was seen in windows of a scan."""
 
-    def __init__(self, locators: list[Locator], hu: np.ndarray, device: torch.device):
+    def __init__(
+        self,
+        locators: list[Locator],
+        hu: np.ndarray,
+        device: torch.device,
+        window_vox: tuple[int, ...] | None = None,
+    ):
+        """Begin with nothing seen.
+
+        Parameters
+        ----------
+        locators : list of Locator
+            At least one; all of the same settings.
+        hu : ndarray of int16, shape (z, y, x)
+            Hounsfield units at the locators' spacing.
+        device : torch.device
+            Where the locators are.
+        window_vox : tuple of int, optional
+            Size (z, y, x) of the windows; by default the locators'.
+        """
         self.locators, self.device = locators, device
         self.settings = locators[0].settings
-        self.window = np.array(self.settings.window_vox)
+        self.window = np.array(window_vox or self.settings.window_vox)
         # a scan that is smaller than a window lies in the middle of one, with air around
         lack = np.maximum(self.window - np.array(hu.shape), 0)
         self.before = lack // 2
@@ -83,7 +102,7 @@ class _Search:
         self.total = torch.zeros(CLASSES, *self.hu.shape)
         self.total[0] = 1e-3  # where nobody looked there is nothing
         self.opinions: list[tuple[np.ndarray, Tensor]] = []  # where a window starts, and one label map of it
-        ramps = [torch.hann_window(n + 2, periodic=False)[1:-1] + 0.02 for n in self.settings.window_vox]
+        ramps = [torch.hann_window(n + 2, periodic=False)[1:-1] + 0.02 for n in self.window.tolist()]
         self.weight = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
 
     def look_everywhere(self) -> None:

@@ -56,7 +56,7 @@ PRESETS: dict[PresetName, Preset] = {
         stacks=StackSettings(slices=3, neighbours=1, neighbour_mm=2.0, crop_mm=64.0, image_px=32),
         classifier=ClassifierSettings(encoder="test_resnet", pretrained=False, hidden=8, context_layers=1),
         locator_training=TrainSettings(
-            epochs=6, batch_size=1, repeats=10, learning_rate=1e-2, ema_decay=0.95, evaluate_every=6
+            epochs=1, batch_size=1, repeats=2, learning_rate=5e-4, ema_decay=0.9, evaluate_every=1
         ),
         encoder_training=TrainSettings(epochs=2, batch_size=4, learning_rate=2e-3, ema_decay=0.5),
         classifier_training=TrainSettings(epochs=2, batch_size=2, learning_rate=1e-3, ema_decay=0.5),
@@ -74,7 +74,7 @@ PRESETS: dict[PresetName, Preset] = {
             dropout=0.1,
         ),
         locator_training=TrainSettings(
-            epochs=10, batch_size=1, repeats=5, learning_rate=5e-3, ema_decay=0.98, evaluate_every=10
+            epochs=2, batch_size=2, repeats=2, learning_rate=5e-4, ema_decay=0.95, evaluate_every=2
         ),
         encoder_training=TrainSettings(
             epochs=50, batch_size=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=50
@@ -97,7 +97,7 @@ PRESETS: dict[PresetName, Preset] = {
     # Kaggle's two T4 (15 GB each).
     "t4": Preset(
         locator_training=TrainSettings(
-            epochs=60, batch_size=2, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=2
+            epochs=40, batch_size=2, repeats=4, learning_rate=1e-3, evaluate_every=10, workers=2
         ),
         encoder_training=TrainSettings(
             epochs=12, batch_size=8, learning_rate=2e-4, evaluate_every=4, workers=2, ema_decay=0.998
@@ -116,7 +116,7 @@ PRESETS: dict[PresetName, Preset] = {
     "gpu-80gb": Preset(
         stacks=StackSettings(slices=15, neighbours=2, neighbour_mm=1.0, crop_mm=96.0, image_px=384),
         locator_training=TrainSettings(
-            epochs=100, batch_size=4, repeats=4, learning_rate=2e-3, evaluate_every=10, workers=6
+            epochs=60, batch_size=4, repeats=4, learning_rate=1e-3, evaluate_every=10, workers=6
         ),
         encoder_training=TrainSettings(
             epochs=12, batch_size=16, learning_rate=2e-4, evaluate_every=4, workers=12, ema_decay=0.998

@@ -1,0 +1,133 @@
+"""Where are C1-C7? The kit's own locator on replicas that it never saw, and on real scans with landmarks.
+
+replicas: wide coverage, by what is in view and by field of view; a wrong map that is called sure is what counts.
+scans: NIfTI files in a folder of your own, with landmarks.json beside: name -> x_mm, levels -> [z_mm, y_mm], counted
+from the centre of the voxel that is farthest to the right, front and head.
+"""
+
+import os
+import shlex
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from bench_scans import cpu  # noqa: E402
+from locator_ablation import Wanted, ablation  # noqa: E402
+from locator_cases import replica_cases, scan_rows, table, write_replica  # noqa: E402
+from markdown_table import markdown  # noqa: E402
+
+from cspine import cli, storage  # noqa: E402
+from cspine.errors import InputError  # noqa: E402
+from cspine.networks.precision import best_device  # noqa: E402
+from cspine.networks.pretrained import load_pretrained  # noqa: E402
+from cspine.settings.strict import STRICT  # noqa: E402
+
+PARTS = ("replicas", "scans")
+SOURCES = {
+    "cthead": "head and neck to about C5, 1 x 1 x 2 mm, dental streaks; UNC CThead, Stanford volume archive, public "
+    "domain, credit University of North Carolina",
+    "headsq": "head and neck to about C6, 3.2 x 3.2 x 1.5 mm; VTK data, BSD",
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Flags:
+    """Flags of bench_locator.py."""
+
+    out: Path = ROOT / "benchmarks" / "results" / "locator.md"
+    """The tables are written here."""
+    work: Path = ROOT / "data"
+    """The replica is made in a folder of its own in here, and removed afterwards."""
+    parts: tuple[Literal["replicas", "scans", "ablation"], ...] = PARTS
+    """What to measure; the ablation takes hours."""
+    studies: Annotated[int, Field(ge=2)] = 200
+    """Of the replica."""
+    seed: Annotated[int, Field(ge=0)] = 4242
+    """Of the replica; never the one that the locator learnt on."""
+    scans: Path | None = None
+    """A folder with NIfTI files and landmarks.json."""
+    seeds: Annotated[int, Field(ge=1)] = 2
+    """Of each arm of the ablation."""
+    updates: Annotated[int, Field(ge=10)] = 4000
+    """Of each training of the ablation; the kit's own locator takes 10,320."""
+    judged: Annotated[int, Field(ge=2)] = 100
+    """Studies that the ablation is judged on."""
+    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    """Processes that write and read the replica."""
+
+
+def main(flags: Flags) -> None:
+    """Measure, write and print."""
+    device = best_device()
+    locators = [load_pretrained(device)]
+    lines = [
+        "# The locator: does it name the right vertebrae, and does it know when not?",
+        "",
+        "```sh",
+        shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "```",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores. Weights: "
+        "`src/cspine/networks/weights/locator-replica.safetensors`, learnt on replicas of seed 11 alone.",
+    ]
+    if "replicas" in flags.parts:
+        flags.work.mkdir(parents=True, exist_ok=True)
+        spacing_mm = locators[0].settings.spacing_mm
+        with tempfile.TemporaryDirectory(dir=flags.work, prefix="bench-locator-") as work:
+            replica, store = write_replica(Path(work), flags.studies, flags.seed, flags.workers, spacing_mm)
+            started = time.perf_counter()
+            cases = list(replica_cases(replica, store, locators, device))
+            seconds = (time.perf_counter() - started) / len(cases)
+        lines += [
+            "",
+            "## Unseen replicas of wide coverage",
+            "",
+            f"{len(cases)} studies, seed {flags.seed}, `--coverage wide --size 0.3125`; {seconds:.1f} s a study. A "
+            "level counts as in view from half of it on. A map is wrong if a level in view has another name or none, "
+            "or if a level is named that is not in view.",
+            "",
+            markdown(table(cases), "scans"),
+        ]
+    if "scans" in flags.parts:
+        lines += ["", "## Living people", ""]
+        if flags.scans is None:
+            lines.append("Not measured: no `--scans`.")
+        else:
+            if not (flags.scans / "landmarks.json").is_file():
+                raise InputError(
+                    f"--scans {flags.scans}: found no landmarks.json; expected it beside the NIfTI files"
+                )
+            rows = scan_rows(flags.scans, locators, device)
+            lines += [markdown(rows, "scan"), ""]
+            lines += [f"- {name}: {SOURCES[name]}" for name in rows.index if name in SOURCES]
+    if "ablation" in flags.parts:
+        wanted = Wanted(
+            flags.work / "bench-locator-ablation", flags.seeds, flags.updates, flags.studies, flags.judged, flags.scans,
+            flags.workers,
+        )  # fmt: skip
+        rows = ablation(wanted)
+        lines += [
+            "",
+            "## What each part is worth",
+            "",
+            f"{flags.seeds} seeds an arm, {flags.updates} updates of 2 windows on {flags.studies} replicas, judged on "
+            f"{flags.judged} others. Every arm is what the kit does, but for what its name says.",
+            "",
+            markdown(rows, "arm"),
+        ]
+    report = "\n".join([*lines, ""])
+    storage.write_text(flags.out, report)
+    print(report)
+
+
+if __name__ == "__main__":
+    cli.run(main, Flags)

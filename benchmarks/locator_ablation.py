@@ -1,0 +1,159 @@
+"""What the locator owes to each of its parts: the same short training with one of them taken away, several seeds."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from locator_cases import Case, replica_cases, scan_rows, write_replica
+from torch import Tensor
+
+from cspine.execution.store import StudyStore
+from cspine.networks.checkpoints import load_weights
+from cspine.networks.locator import Locator
+from cspine.networks.search import Located, Search, locate
+from cspine.preprocessing.verdict import Kind
+from cspine.settings.networks import LocatorSettings
+from cspine.settings.presets import PRETRAINING, Preset
+from cspine.training.datasets import LocatorDataset
+from cspine.training.distributed import init_distributed
+from cspine.training.locate import voxel_loss
+from cspine.training.trainer import FoldTraining, train_network
+
+BASE = "as it is"
+LEARN_SEED, JUDGE_SEED = 12, 4243
+"""Of the replicas that are learnt from and judged on; neither is that of the kit's own weights."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How much is trained and judged."""
+
+    work: Path
+    """A folder that stays: a run that was stopped goes on in it."""
+    seeds: int
+    updates: int
+    """Of each training."""
+    studies: int
+    """That are learnt from."""
+    judged: int
+    """That are judged on."""
+    scans: Path | None
+    """Real scans with landmarks."""
+    workers: int
+
+
+class PlaceLocator(Locator):
+    """A locator that is told where in its window each voxel lies (CoordConv), as the kit's once was."""
+
+    def __init__(self, settings: LocatorSettings):
+        super().__init__(settings)
+        first = self.down[0][0]
+        self.down[0][0] = torch.nn.Conv3d(4, first.out_channels, 3, first.stride, 1, bias=False)
+        self.down[0].register_forward_pre_hook(self._with_place)
+
+    def _with_place(self, block: torch.nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        (volume,) = inputs
+        steps = [torch.arange(n, device=volume.device) - (n - 1) / 2 for n in volume.shape[2:]]
+        place = torch.stack(torch.meshgrid(*steps, indexing="ij")) * (self.settings.spacing_mm / 100)
+        return torch.cat([volume, place.to(volume.dtype).expand(len(volume), -1, -1, -1, -1)], dim=1)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train or to search."""
+
+    preset: Preset
+    network: Callable[[LocatorSettings], Locator] = Locator
+    searched: bool = True
+
+
+def arms(updates: int, studies: int) -> dict[str, Arm]:
+    """Every arm; the first is what the kit does, for fewer updates."""
+    training = replace(PRETRAINING.locator_training, epochs=max(round(2 * updates / studies), 1))
+    base = replace(PRETRAINING, locator_training=replace(training, evaluate_every=training.epochs))
+    augment, locator = base.locator_augment, base.locator
+
+    def at(spacing_mm: float, window: tuple[int, int, int]) -> Arm:
+        return Arm(replace(base, locator=replace(locator, spacing_mm=spacing_mm, window_vox=window)))
+
+    plain = replace(augment, contrast=0.1, gamma=0.0, blur=0.0, noise_hu=20.0, metal=0.0, bend_mm=0.0)
+    return {
+        BASE: Arm(base),
+        "place channels": Arm(base, PlaceLocator),
+        "no random contrast, grain, blur, metal, bend": Arm(replace(base, locator_augment=plain)),
+        "no cuts, no small fields": Arm(replace(base, locator_augment=replace(augment, cut=0.0, field=0.0))),
+        "2 mm": at(2.0, (108, 84, 84)),
+        "4 mm": at(4.0, (54, 42, 42)),
+        "no window search": Arm(base, searched=False),
+    }
+
+
+def ablation(wanted: Wanted) -> pd.DataFrame:
+    """Train every arm with every seed and judge it; a row an arm and seed. What is finished is not done again."""
+    rows = []
+    device = torch.device("cpu")
+    for name, arm in arms(wanted.updates, wanted.studies).items():
+        spacing_mm = arm.preset.locator.spacing_mm
+        _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
+        asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
+        for seed in range(wanted.seeds):
+            started = time.perf_counter()
+            locator = train_arm(wanted.work / "runs", name if arm.searched else BASE, arm, store, seed)
+            minutes = (time.perf_counter() - started) / 60
+            find = locate if arm.searched else look_once
+            cases = list(replica_cases(asked, judge, [locator], device, find))
+            rows.append({"arm": name, "seed": seed, **row_of(cases), "minutes": round(minutes, 1)})
+            if wanted.scans:
+                marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"]
+                rows[-1] |= {f"{scan}, landmarks": found for scan, found in marks.items()}
+    return pd.DataFrame(rows).set_index("arm")
+
+
+def row_of(cases: list[Case]) -> dict[str, object]:
+    """Figures of one arm and seed."""
+    asked, right = sum(case.asked for case in cases), sum(case.right for case in cases)
+    large = [case for case in cases if case.field_mm >= 300]
+    sure = sum(case.kind is Kind.SURE and not case.good for case in cases)
+    return {
+        "levels right": f"{right / asked:.1%}",
+        "in fields over 300 mm": f"{sum(c.right for c in large) / max(sum(c.asked for c in large), 1):.1%}",
+        "invented": sum(case.invented for case in cases),
+        "Dice": f"{np.nanmean([case.dice for case in cases]):.3f}",
+        "sure though wrong": f"{sure / len(cases):.1%}",
+    }
+
+
+def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> Locator:
+    """Train one arm with one seed, unless that was done."""
+    preset = replace(arm.preset, seed=seed)
+    uids = [uid for uid in store.uids() if store.holds(uid, "labels")]
+    folder = runs / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    trained: dict[str, Locator] = {}
+
+    def keep(model: Locator) -> dict[str, float]:
+        trained["model"] = model
+        return {"score": 0.0}
+
+    with init_distributed() as context:
+        training = FoldTraining(
+            name=f"{name} {seed}", folder=folder, make_model=lambda: arm.network(preset.locator),
+            dataset=LocatorDataset(store, uids, preset), loss=voxel_loss, evaluate=keep,
+            description={"arm": name, "seed": seed}, made_by="make bench-locator",
+        )  # fmt: skip
+        train_network(training, preset.locator_training, seed, context)
+    if "model" not in trained:
+        model = arm.network(preset.locator)
+        load_weights(folder / "model.safetensors", model, "make bench-locator")
+        trained["model"] = model
+    return trained["model"].eval()
+
+
+def look_once(locators: list[Locator], hu: np.ndarray, device: torch.device) -> Located:
+    """Label a scan in one go, as large as it is."""
+    search = Search(locators, hu, device, tuple(max(n, 16) for n in hu.shape))
+    search.look_everywhere()
+    return search.outcome()
