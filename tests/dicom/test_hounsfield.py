@@ -180,7 +180,21 @@ def neck(air=True):
     return np.rint(hu).clip(-1024, 3071).astype(np.int16)
 
 
+def rings(*tissues):
+    """Rings of (radius, HU) in air, noisy; int16 (z, y, x)."""
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    radius = np.hypot(y, x)
+    plane = np.select([radius < reach for reach, _ in tissues], [hu for _, hu in tissues], -1000)
+    hu = np.repeat(plane[None], 40, axis=0) + np.random.default_rng(1).normal(0, 8, (40, 96, 96))
+    return np.rint(hu).clip(-1024, 3071).astype(np.int16)
+
+
+HEAD = rings((0.62, 32), (0.63, 300), (0.74, 1500), (0.75, 300), (0.78, 40))  # dense bone around the brain
+CHEST = rings((0.2, 45), (0.66, -760), (0.7, 350), (0.74, 50), (0.9, -20))  # lungs, half of them above -800
+
 RIGHT = {
+    "head": HEAD,
+    "chest": CHEST,
     "in air": neck(),
     "cropped within the body": neck(air=False),
     "mostly air": np.pad(neck(), ((0, 0), (60, 60), (60, 60)), constant_values=-1000),
@@ -198,6 +212,7 @@ WRONG = {
     "slope 0.5 of the stored values": (neck() + 1024) // 2 - 1024,
     "slope 10": (neck().astype(int) * 10).clip(-32768, 32767),
     "slope 0.1": (neck() + 1024) // 10 - 1024,
+    "head, slope 2 of the stored values": (HEAD.astype(int) + 1024) * 2 - 1024,
     "inverted": -neck(),
     "inverted as stored": 4095 - (neck() + 1024) - 1024,
     "inverted as stored, cropped": 4095 - (neck(air=False) + 1024) - 1024,
@@ -223,6 +238,15 @@ def test_the_doubt_is_a_note_in_words(tmp_path):
     notes = read_series(write_series(tmp_path, slices)).notes
     assert "Hounsfield units can't be trusted (RescaleSlope 1, RescaleIntercept 0): " in notes[-1]
     assert "expected" in notes[-1]
+
+
+def test_the_note_tells_how_far_the_intercepts_go(tmp_path):
+    """They may differ from slice to slice; the first one's alone says little."""
+    slices = slices_of(neck()[:12, ::2, ::2] + 1024)
+    for number, one in enumerate(slices):
+        one.intercept = -1020.0 - number
+    notes = read_series(write_series(tmp_path, slices)).notes
+    assert "(RescaleSlope 1, RescaleIntercept -1031 to -1020): " in notes[-1]
 
 
 def test_the_check_is_cheap():

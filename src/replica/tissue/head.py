@@ -11,6 +11,7 @@ from replica.tissue.forms import chain, oval, rod
 from replica.tissue.painter import AIR_HU, FINE_MM, FINER_MM, Body, Form, Frame, Ink, Layer, noise, trim
 
 BRAIN_HU, CISTERN_HU, MUCUS_HU = 35.0, 12.0, 22.0
+VAULT_MM = 6.4  # thickness of the vault, thin above the ears
 OCCIPUT = ((72.0, 12.0, 0.0), (59.0, 86.0, 69.0))  # centre and radii of the outer table
 
 
@@ -54,8 +55,9 @@ def skull_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Ite
         In painting order.
     """
     anatomy = body.anatomy
-    thick = float(np.clip(rng.normal(1, 0.18), 0.75, 1.4))
-    base = _base_layer(body, grain, thick)
+    thick = float(np.clip(np.exp(rng.normal(0, 0.24)), 0.62, 1.7))
+    diploe = float(rng.uniform(0.9, 2.6))  # as a multiple of the vertebrae's marrow
+    base = _base_layer(body, grain, thick, diploe)
     if base is not None:
         yield base
     yield from body.cast(_processes(anatomy, grain, rng))
@@ -67,9 +69,10 @@ def skull_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Ite
     yield from body.cast(_calcified_arteries(anatomy, rng))
 
 
-def _cavity(f: Frame) -> np.ndarray:
+def _cavity(f: Frame, thick: float) -> np.ndarray:
     """Distance to the cranial cavity: the hind fossa behind the clivus and the middle ones beside it."""
-    whole = oval(f, OCCIPUT[0], tuple(r - 5.5 for r in OCCIPUT[1]))
+    vault = VAULT_MM * thick - 1.5  # of which a little lies outside of the oval
+    whole = oval(f, OCCIPUT[0], tuple(r - vault for r in OCCIPUT[1]))
     side = np.abs(f.w)
     ridge = -3 - 0.68 * (f.u - 16) + 0.48 * np.maximum(side - 8, 0)
     ridge = ridge - 5 * np.maximum(
@@ -84,14 +87,15 @@ def _cavity(f: Frame) -> np.ndarray:
     return np.minimum(np.minimum(hind, middle), foramen)
 
 
-def _base_layer(body: Body, grain: np.ndarray, thick: float) -> Layer | None:
+def _base_layer(body: Body, grain: np.ndarray, thick: float, diploe: float) -> Layer | None:
     """The skull's base with its outer table as the ink's rim and its inner table as a shade."""
     lattice = body.lattice(FINE_MM, body.box((4, -82, -80), (136, 104, 80)))
     if lattice is None:
         return None
     f = body.frame(lattice)
-    cavity = _cavity(f)
+    cavity = _cavity(f, thick)
     ink = bone_ink(body.anatomy, grain, 1.0, 1.5)
+    ink = replace(ink, hu=min(diploe * ink.hu, 950.0))
     table = np.clip((2.0 - cavity) / 1.2, 0, 1) * np.float32(body.anatomy.cortex_hu - ink.hu)
     d = (_base(f, cavity, thick) * np.float32(body.k)).astype(np.float32)
     return trim(Layer(d, lattice, ink, table.astype(np.float32), inside=True))
@@ -102,7 +106,9 @@ def _base(f: Frame, cavity: np.ndarray, thick: float) -> np.ndarray:
     outer = oval(f, *OCCIPUT)
     side = np.abs(f.w)
     crest = 4.5 * np.exp(-((side / 9) ** 2)) * np.clip((f.v - 40) / 40, 0, 1)
-    depth = thick * (3.9 + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * np.clip((f.v - 35) / 30, 0, 1))
+    depth = thick * (
+        VAULT_MM + crest + 2.2 * np.exp(-(((f.u - 38) / 8) ** 2)) * np.clip((f.v - 35) / 30, 0, 1)
+    )
     shell = cavity - depth
     # what lies far before the foramen belongs to throat and face: there the base ends in a slope
     floor = 14 + 0.5 * np.maximum(-f.v - 2, 0) - f.u
@@ -191,10 +197,10 @@ def _ear_canals(anatomy: Anatomy) -> Iterator[Form]:
 def _brain(thick: float) -> Iterator[Form]:
     """Fluid along the bone and in the cisterns, cerebellum and brain stem within it."""
     low, high = (6, -80, -76), (132, 98, 76)
-    yield Form(low, high, _cavity, Ink(CISTERN_HU))
+    yield Form(low, high, lambda f: _cavity(f, thick), Ink(CISTERN_HU))
 
     def tissue(f: Frame) -> np.ndarray:
-        cavity = _cavity(f) + 1.6
+        cavity = _cavity(f, thick) + 1.6
         side = np.abs(f.w)
         folds = 0.8 * np.cos(f.u * 1.7 + 0.05 * f.v * f.v / 10) * (f.u < 50)
         # the great cistern lies below the cerebellum, the tonsils reach into it

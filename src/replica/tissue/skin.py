@@ -15,14 +15,14 @@ SEPTUM_HU = 40.0  # that a fibrous septum adds to fat
 # u; half width, distance from the column to the skin behind and in front (mm); how square the front is
 OUTLINE = np.array(
     [
-        [143, 3, 3, 3, 2.0], [141, 24, 34, 30, 2.0], [136, 43, 60, 54, 2.0], [129, 59, 80, 74, 2.0],
-        [118, 71, 94, 88, 2.1], [97, 75, 98, 91, 2.2], [54, 76, 96, 95, 2.5], [35, 74, 88, 95, 2.5],
+        [120, 73, 96, 88, 2.1], [97, 75, 98, 91, 2.2], [54, 76, 96, 95, 2.5], [35, 74, 88, 95, 2.5],
         [20, 71, 80, 95, 2.3], [5, 68, 72, 98, 2.0], [-10, 66, 66, 103, 1.75], [-22, 63, 63, 98, 1.75],
         [-40, 60, 61, 99, 1.75], [-50, 58, 60, 90, 1.7], [-60, 57, 59, 68, 1.85], [-72, 58, 60, 60, 2.1],
         [-88, 66, 63, 56, 2.2], [-107, 96, 69, 59, 2.4], [-129, 160, 71, 68, 2.7], [-161, 206, 76, 82, 2.8],
         [-200, 204, 80, 94, 2.8], [-232, 168, 84, 104, 2.7], [-330, 166, 84, 122, 2.5], [-480, 158, 78, 112, 2.5],
     ]
 )[::-1]  # fmt: skip
+CROWN = ((70.0, 6.0, 0.0), (71.0, 97.0, 79.0))  # centre and radii of what closes the head above
 HINGE_V = -12.0  # the jaw's condyles
 MOUTH_U = -10.0  # the lower lip, from which on an open jaw takes the face with it
 
@@ -103,6 +103,9 @@ def outline(f: Frame, anatomy: Anatomy) -> np.ndarray:
     reach = np.where(f.v > 0, back, front)
     r = (np.abs(f.v / reach) ** power + np.abs(f.w / wide) ** power) ** (1 / power)
     d = (r - 1) * np.minimum(np.minimum(wide, 72), reach)
+    if f.level[0] > 0:  # tilted heads need a crown that knows all three directions
+        crown = oval(f, CROWN[0], tuple(r * head_girth(anatomy) for r in CROWN[1]))
+        d = np.where(f.u > CROWN[0][0], np.maximum(d, crown), d)
     d = _arms(f, d, anatomy)
     return _features(f, d, anatomy)
 
