@@ -140,7 +140,7 @@ PRETRAINING = Preset(
         epochs=60,
         batch_size=2,
         learning_rate=3e-3,
-        evaluate_every=20,
+        evaluate_every=24,
         ema_decay=0.998,
         checkpoint_every_s=120.0,
     ),
