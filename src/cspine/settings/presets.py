@@ -137,9 +137,9 @@ PRESETS: dict[PresetName, Preset] = {
 PRETRAINING = Preset(
     locator=LocatorSettings(pretrained=False),
     locator_training=TrainSettings(
-        epochs=60,
+        epochs=48,
         batch_size=2,
-        learning_rate=3e-3,
+        learning_rate=4e-3,
         evaluate_every=24,
         ema_decay=0.998,
         checkpoint_every_s=120.0,
