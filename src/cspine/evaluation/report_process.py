@@ -10,7 +10,8 @@ from cspine.competition.labels import LEVELS
 from cspine.errors import InputError
 from cspine.evaluation import figures
 from cspine.evaluation.page import Picture, Section, Table, count_notes
-from cspine.execution.store import INDEX
+from cspine.execution.store import INDEX, META
+from cspine.preprocessing.verdict import Kind
 from cspine.settings.layout import METRICS, CacheLayout
 
 SCORES = {
@@ -44,7 +45,12 @@ def process_sections(run: Path, cache: Path, inference: Path | None) -> list[Sec
         If the cache has no index at all, or if `inference` is missing or broken.
     """
     layout = CacheLayout(cache)
-    return [_locator(run), _learning(run), _seconds(layout, inference), _shortfalls(layout, inference)]
+    return [
+        _locator(run, layout),
+        _learning(run),
+        _seconds(layout, inference),
+        _shortfalls(layout, inference),
+    ]
 
 
 def _metrics(run: Path, kind: str) -> dict[str, pd.DataFrame]:
@@ -52,8 +58,20 @@ def _metrics(run: Path, kind: str) -> dict[str, pd.DataFrame]:
     return {path.parent.name: pd.read_csv(path) for path in sorted(run.glob(f"{kind}/fold*/{METRICS}"))}
 
 
-def _locator(run: Path) -> Section:
-    """Dice of every level and fold."""
+def _verdicts(cache: CacheLayout) -> tuple[str, ...]:
+    """What is thought of the label maps, in a sentence; none where there are none."""
+    kinds = [
+        storage.read_json(path, made_by="make locate")["verdict"]["kind"]
+        for path in sorted(cache.labels.glob(f"*/{META}"))
+    ]
+    if not kinds:
+        return ()
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in Kind)
+    return (f"Verdict on {len(kinds)} label maps: {counts}. Reasons are among the notes below.",)
+
+
+def _locator(run: Path, cache: CacheLayout) -> Section:
+    """Dice of every level and fold, and the verdicts."""
     names = [f"dice_{level}" for level in LEVELS]
     chosen = {}
     for fold, metrics in _metrics(run, "locator").items():
@@ -63,7 +81,11 @@ def _locator(run: Path) -> Section:
     title = "Finding the levels"
     if not chosen:
         return Section(
-            title, ("The locator's folds do not tell Dice by level; an older run has its mean alone.",)
+            title,
+            (
+                "The locator's folds do not tell Dice by level; an older run has its mean alone.",
+                *_verdicts(cache),
+            ),
         )
     table = pd.DataFrame(chosen, index=list(LEVELS)).T
     every = table.to_numpy()
@@ -77,7 +99,9 @@ def _locator(run: Path) -> Section:
     cells = [
         [name, *(f"{value:.2f}" for value in values)] for name, values in zip(chosen, every, strict=True)
     ]
-    return Section(title, (words,), [Table(head, cells, "Dice on the held-out fold's masks")])
+    return Section(
+        title, (words, *_verdicts(cache)), [Table(head, cells, "Dice on the held-out fold's masks")]
+    )
 
 
 def _learning(run: Path) -> Section:
@@ -134,6 +158,8 @@ def _shortfalls(cache: CacheLayout, inference: Path | None) -> Section:
         items.append(
             f"kernel: {report['predicted']} of {report['studies']} studies predicted in {report['seconds']} s"
         )
+        verdicts = ", ".join(f"{count} {kind}" for kind, count in report.get("verdicts", {}).items())
+        items += [f"kernel, label maps: {verdicts}"] if verdicts else []
         items += [f"kernel, constants for {study}: {reason}" for study, reason in report["fell_back"].items()]
         notes = pd.Series(["; ".join(notes) for notes in report["notes"].values()], dtype=str)
         items += [f"kernel, notes: {words}" for words in count_notes(notes)]

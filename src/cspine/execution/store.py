@@ -15,7 +15,7 @@ from cspine import storage
 from cspine.competition.checks import check_study_uid
 from cspine.errors import InputError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """To be raised with every change that gives other arrays or another meta.json for the same files."""
 SETTINGS, META, INDEX = "settings.json", "meta.json", "index.csv"
 INDEX_START, INDEX_END = ("StudyInstanceUID", "status", "reason", "notes"), ("seconds",)
