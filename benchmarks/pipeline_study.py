@@ -113,10 +113,11 @@ def _ask(volume: Volume, run: Path, broken: int) -> ShownStudy:
     """Locate, cut, ask: what training and the kernel do with a study as well."""
     ensemble = Ensemble.load(run)
     small = resample(volume, ensemble.preset.locator.spacing_mm)
-    labels = ensemble.segment(small.hu)
-    column = cut_column(volume, labels, small.affine, ensemble.preset.column)
+    located = ensemble.locate(small.hu)
+    labels, verdict = located.labels, located.verdict
+    column = cut_column(volume, labels, small.affine, ensemble.preset.column, verdict=verdict)
     images, masks = study_stacks(column, ensemble.preset.stacks)
-    values = Calibration.load(run).apply(ensemble.predict(column).mean(axis=0))
+    values = Calibration.load(run).apply(ensemble.predict(column).mean(axis=0), verdict.in_view)
     slices = deciding_slices(images, _slice_logits(ensemble, images, masks))
     return show(volume, labels, small.affine, column, slices, probability_of(values), broken)
 
