@@ -47,7 +47,7 @@ class Case:
     right: int
     """Of these, those that carry their own name."""
     invented: int
-    """Levels found that are not in view."""
+    """Levels taken from the map that are not in view."""
     dice: float
     distance_mm: float
     """Between true and found centres, mean over the levels in view."""
@@ -104,13 +104,14 @@ def judge_case(found: Located, truth: np.ndarray, shares: np.ndarray, spacing_mm
             first, second = ends
             distances.append(spacing_mm * float(np.linalg.norm(np.subtract(first, second))))
     hidden = [LEVELS[n] for n in range(7) if shares[n] <= OUT_OF_VIEW]
+    none = found.verdict.kind is Kind.NOT_A_NECK  # then nothing is taken from the map
     scores = dice(found.labels, truth)[[level - 1 for level in asked]]
     return Case(
         view=view,
         field_mm=truth.shape[2] * spacing_mm,
         asked=len(asked),
         right=right,
-        invented=sum(name in hidden for name in found.verdict.levels),
+        invented=0 if none else sum(name in hidden for name in found.verdict.levels),
         dice=float(np.nanmean(scores)) if len(scores) else float("nan"),
         distance_mm=float(np.mean(distances)) if distances else float("nan"),
         kind=found.verdict.kind,

@@ -6,7 +6,7 @@ import torch
 
 from cspine.networks import precision
 from cspine.networks.locator import CLASSES, Locator
-from cspine.networks.search import locate
+from cspine.networks.search import locate, one_column
 from cspine.preprocessing.verdict import Kind
 from cspine.settings.networks import LocatorSettings
 
@@ -72,14 +72,29 @@ def test_windows_without_bone_are_not_looked_at():
     assert found.verdict.kind is Kind.NOT_A_NECK
 
 
-def test_only_the_largest_piece_of_a_level_stays():
-    hu, labels = scan((80, 40, 40))
-    hu[2:4, 2:4, 2:4] = 3 * STEP_HU - 600
-    hu[74:78, 30:34, 30:34] = 8 * STEP_HU - 600
+def test_one_column_stays():
+    """Pieces of a level elsewhere, larger ones too, are no part of it; thoracic vertebrae are several."""
+    hu, labels = scan((110, 60, 60), top=20)
+    hu[2:10, 2:10, 2:40] = 3 * STEP_HU - 600  # a skull that looks like C3
+    hu[70:74, 26:34, 26:34] = 8 * STEP_HU - 600
+    labels[70:74, 26:34, 26:34] = 8
+    hu[50, 30, 42] = 2 * STEP_HU - 600  # a speck beside the column
     found = locate([Reader()], hu, CPU).labels
-    assert not found[:8].any()
-    assert (found[74:78, 30:34, 30:34] == 8).all(), "thoracic vertebrae are several"
-    assert (found[:70] == labels[:70]).all()
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_one_column_by_hand():
+    labels = np.zeros((40, 12, 12), np.uint8)
+    labels[2:6, 4:8, 4:8], labels[8:12, 4:8, 4:8], labels[14:18, 4:8, 4:8] = 6, 7, 8
+    labels[30:34, :, :] = 2
+    largest = one_column(labels, 3.0)
+    assert (largest[30:34] == 2).all() and not largest[:20].any()
+    labels[30:34] = 0
+    labels[30:34, 4:8, 4:8] = 1
+    kept = one_column(labels, 3.0)
+    assert (kept[:20] == labels[:20]).all() and not kept[20:].any()
+    nothing = np.full((4, 4, 4), 8, np.uint8)
+    assert one_column(nothing, 3.0) is nothing
 
 
 def test_a_real_network_in_half_precision(monkeypatch):

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from cspine.competition.labels import LEVELS
@@ -22,6 +23,10 @@ FINE = 3.0
 """What a window around the column weighs beside one of the first pass."""
 AGAIN_MM = (45.0, -45.0)
 """How far down and up a doubtful column is looked at once more."""
+
+
+BRIDGED_MM = 12.0
+"""Two neighbours of one column are no farther apart than this, with the disc between them."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,11 @@ class Search:
         shift_mm : float
             How much lower the window lies.
         """
-        probability = self.total / self.total.sum(dim=0)
-        cervical = probability[1 : len(LEVELS) + 1].sum(dim=0) > 0.5
-        if not cervical.any():
+        column = one_column(self.total.argmax(dim=0).to(torch.uint8).numpy(), self.settings.spacing_mm)
+        cervical = np.argwhere((column >= 1) & (column <= len(LEVELS)))
+        if not len(cervical):
             return
-        middle = cervical.nonzero().double().mean(dim=0).numpy()
+        middle = cervical.mean(axis=0)
         middle[0] += shift_mm / self.settings.spacing_mm
         start = np.clip(np.rint(middle - self.window / 2), 0, self.size - self.window).astype(int)
         self.opinions.clear()
@@ -163,7 +168,7 @@ class Search:
         """
         inner = tuple(slice(int(b), int(b + n)) for b, n in zip(self.before, self.shape, strict=True))
         sure, labels = (self.total / self.total.sum(dim=0)).max(dim=0)
-        cleaned = largest_components(labels.to(torch.uint8).numpy())
+        cleaned = largest_components(one_column(labels.to(torch.uint8).numpy(), self.settings.spacing_mm))
         confidence, agreement = np.full(CLASSES - 1, np.nan), np.full(CLASSES - 1, np.nan)
         for label in range(1, CLASSES):
             here = cleaned == label
@@ -181,3 +186,28 @@ class Search:
             there, mine = opinion.numpy() == label, here[part]
             scores.append(2 * (there & mine).sum() / max(there.sum() + mine.sum(), 1))
         return float(np.mean(scores)) if scores else float("nan")
+
+
+def one_column(labels: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """Keep what hangs together with most of C1-C7: a patient has one column, and skulls and jaws are none.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
+    spacing_mm : float
+        Voxel size on all axes.
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x)
+        0 outside of that column; `labels` itself where there is no cervical vertebra.
+    """
+    near = max(round(BRIDGED_MM / 2 / spacing_mm), 1)
+    cervical = (labels >= 1) & (labels <= len(LEVELS))
+    if not cervical.any():
+        return labels
+    whole = ndimage.binary_dilation(labels > 0, iterations=near)
+    pieces, count = ndimage.label(whole)
+    largest = int(np.bincount(pieces[cervical], minlength=count + 1).argmax())
+    return np.where(pieces == largest, labels, np.uint8(0))
