@@ -101,10 +101,13 @@ WRONG = {
     "cv": {"--cache": "--cache", "--nonsense 3": "--nonsense"},
     "describe": {"--raw": "--raw"},
     "locate": {"--preset T4": "--preset", "--raw a": "--raw"},
+    "locate_scan": {"": "--scan", "--scan": "--scan", "--run a": "--scan"},
     "predict": {"": "--study", "--run a": "--study", "--study": "--study"},
     "prepare": {"--workers many": "--workers", "--preset none": "--preset", "--retry-failed yes": "yes"},
+    "pretrain_locator": {"--preset t4": "--preset", "--seed": "--seed"},
     "push": {"--owner": "--owner"},
     "replicate": {
+        "--out a --coverage all": "--coverage",
         "": "--out",
         "--seed 1": "--out",
         "--out a --size 2": "size",
@@ -140,7 +143,7 @@ def test_every_script_is_given_wrong_flags():
     assert sorted(WRONG) == SCRIPTS
 
 
-WITH_TORCH = {"locate", "predict", "report", "submission", "train"}
+WITH_TORCH = {"locate", "locate_scan", "predict", "pretrain_locator", "report", "submission", "train"}
 NEED_FILES = [
     pytest.param(script, marks=pytest.mark.slow if script in WITH_TORCH else [])
     for script in SCRIPTS
@@ -151,7 +154,7 @@ NEED_FILES = [
 @pytest.mark.parametrize("script", NEED_FILES)
 def test_a_missing_folder_is_told_in_one_line(script, tmp_path):
     """The competition, the cache or the run is not there: the person's to mend, so no traceback."""
-    given = {"raw", "cache", "run", "study", "submission", "solution"} & set(defaults(script))
+    given = {"raw", "cache", "run", "study", "scan", "submission", "solution"} & set(defaults(script))
     flags = [part for name in sorted(given) for part in (f"--{name}", str(tmp_path / f"no-{name}"))]
     command = [sys.executable, str(SRC / f"{script}.py"), *flags]
     done = subprocess.run(command, cwd=tmp_path, env=stages.environment(), capture_output=True, text=True)

@@ -135,6 +135,18 @@ def test_the_patient_is_never_below_the_largest_level_where_asked():
     np.testing.assert_array_equal(values[:, :7], PLAIN.apply(logits)[:, :7])
 
 
+def test_a_level_that_is_not_in_view_gets_its_constant_before_the_patients_rules():
+    constants = tuple(np.linspace(0.1, 0.8, 8))
+    calibration = Calibration(1.0, 1.0, (0.0,) * 8, constants, at_least_largest=True)
+    logits = np.array([-2.0, -2, -2, -2, -2, -2, 3.0, -2])
+    in_view = np.array([True] * 6 + [False])
+    values = calibration.apply(logits, in_view)
+    assert values[6] == constants[6] and values[7] == constants[6]
+    np.testing.assert_array_equal(values[:6], calibration.apply(logits)[:6])
+    both = calibration.apply(np.stack([logits, logits]), np.stack([in_view, np.ones(7, bool)]))
+    np.testing.assert_array_equal(both, [values, calibration.apply(logits)])
+
+
 def test_noisy_or_is_mixed_in_as_a_probability():
     logits = np.array([0.4, -1, -2, -3, -2, -1, 0.0, -0.7])
     values = PLAIN.apply(logits)

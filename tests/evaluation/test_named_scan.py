@@ -70,6 +70,20 @@ def test_what_is_no_neck_ends_with_three(tmp_path):
     assert (tmp_path / "out" / "ball-levels.png").is_file()
 
 
+def test_predict_names_the_levels_where_no_run_is_trained(neck, tmp_path):
+    folder, _ = neck
+    command = [sys.executable, SCRIPT.with_name("predict.py"), "--study", folder, "--out", tmp_path / "out"]
+    done = subprocess.run([str(part) for part in command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no trained run in data/runs/t4: the levels alone, without probabilities" in done.stdout
+    assert "verdict: sure" in done.stdout and DISCLAIMER in done.stdout
+    assert (tmp_path / "out" / f"{folder.name}-levels.nii.gz").is_file()
+    named = subprocess.run(
+        [*map(str, command), "--run", "elsewhere"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert named.returncode == 2 and "elsewhere" in named.stderr  # a run that was named has to be there
+
+
 def test_no_such_scan(tmp_path):
     with pytest.raises(
         InputError, match="no such file or folder; expected a folder of DICOM files or a NIfTI file"

@@ -61,8 +61,8 @@ def test_what_members_share_is_done_once(blended, competition, studies, monkeypa
     volume = read_study(competition / "test_images" / studies[0], fallback=False)
     small = resample(volume, models.spacing_mm)
     calls = []
-    segment = Ensemble.segment
-    monkeypatch.setattr(Ensemble, "segment", lambda self, hu: calls.append(1) or segment(self, hu))
+    locate = Ensemble.locate
+    monkeypatch.setattr(Ensemble, "locate", lambda self, hu: calls.append(1) or locate(self, hu))
     answer = models.answer(volume, small.hu, small.affine)
     assert len(calls) == 1 and answer.fold_logits.shape == (2, 8)
     alone = [member.answer(volume, small.hu, small.affine).fold_logits for member in models.members]

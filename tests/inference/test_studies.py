@@ -66,10 +66,10 @@ def test_an_error_of_the_networks_costs_its_own_study_only(
         asked.append(hu.shape)
         if len(asked) == 1:
             raise RuntimeError("out of memory")
-        return segment(self, hu)
+        return locate(self, hu)
 
-    segment = Ensemble.segment
-    monkeypatch.setattr(Ensemble, "segment", fails_once)
+    locate = Ensemble.locate
+    monkeypatch.setattr(Ensemble, "locate", fails_once)
     folders = {study: competition / "test_images" / study for study in studies}
     found = list(predict_studies(folders, ensemble, tmp_path / "decoded", Limits(workers=1)))
     assert found[0].reason == "RuntimeError: out of memory" and found[0].fold_logits is None

@@ -22,6 +22,7 @@ from cspine.evaluation.calibration import Calibration
 from cspine.inference.studies import Prediction
 from cspine.kaggle import kernel
 from cspine.kaggle.bundle import MARKER
+from cspine.preprocessing.verdict import WHOLE, Kind, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "kernels" / "inference" / "inference.py"
@@ -67,9 +68,9 @@ def test_all_studies_are_predicted_in_the_samples_order(competition, studies, ru
         np.testing.assert_allclose(values[study], np.clip(CALIBRATED.apply(mean), 1e-3, 1 - 1e-3), atol=1e-6)
 
 
-def taken(run: kernel.KernelRun, study: str, fold_logits: np.ndarray) -> None:
+def taken(run: kernel.KernelRun, study: str, fold_logits: np.ndarray, verdict: Verdict = WHOLE) -> None:
     seconds = {"decode": 1.0, "locate": 0.5}
-    run.take(Prediction(study, fold_logits, SimpleNamespace(notes=()), "", seconds))
+    run.take(Prediction(study, fold_logits, SimpleNamespace(notes=(), verdict=verdict), "", seconds))
 
 
 def test_the_mean_of_the_folds_gets_the_slopes_that_its_own_studies_ask_for(tmp_path):
@@ -95,6 +96,22 @@ def test_the_mean_of_the_folds_gets_the_slopes_that_its_own_studies_ask_for(tmp_
     assert run.report.slopes["level"] == expected.level_slope
     assert run.report.slopes["level_removed"] == pytest.approx(noise.level / 2 / 4.0)
     assert run.report.seconds_by_part == {"decode": 60.0, "locate": 30.0}
+
+
+def test_a_level_that_is_not_in_view_gets_its_constant(tmp_path):
+    folder = tmp_path / "competition"
+    folder.mkdir()
+    long(["1.2.1", "1.2.2"], np.full((2, 8), 0.5)).to_csv(folder / "sample_submission.csv", index=False)
+    run = kernel.KernelRun(folder, tmp_path)
+    run.calibration = replace(Calibration.raw(np.linspace(0.11, 0.18, 8)), at_least_largest=False)
+    logits = np.full((2, 8), 1.5)
+    taken(run, "1.2.1", logits)
+    cut = Verdict(Kind.DOUBTFUL, ("C3 is uncertain (0.60)",), ("C1", "C2", "C3", "C4", "C5"))
+    taken(run, "1.2.2", logits, cut)
+    whole, part = run.values()["1.2.1"], run.values()["1.2.2"]
+    np.testing.assert_array_equal(part[[0, 1, 2, 3, 4, 7]], whole[[0, 1, 2, 3, 4, 7]])
+    np.testing.assert_allclose(part[5:7], [0.16, 0.17])
+    assert run.report.verdicts == {"sure": 1, "doubtful": 1}
 
 
 def test_rows_in_another_order_keep_it(troubled, competition, studies, run, tmp_path):
@@ -182,16 +199,16 @@ def stop_at_the_second():
     from cspine.kaggle import kernel
     from cspine.inference.ensemble import Ensemble
 
-    segment, asked = Ensemble.segment, []
+    locate, asked = Ensemble.locate, []
 
     def slow(self, hu):
         asked.append(1)
         if len(asked) == 2:
             print("predicting", flush=True)
             time.sleep(300)
-        return segment(self, hu)
+        return locate(self, hu)
 
-    Ensemble.segment, kernel.WRITE_EVERY = slow, 1
+    Ensemble.locate, kernel.WRITE_EVERY = slow, 1
     return kernel.main
 
 if __name__ == "__main__":

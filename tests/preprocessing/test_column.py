@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from helpers.hand_made import AIR_HU, BONE_HU, HEIGHT_MM, STEP_MM, box_mm, neck, start_mm
 
+from cspine.competition.labels import LEVELS
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.boxes import boxes_with_levels
 from cspine.preprocessing.column import Column, cut_column, locate_levels
 from cspine.preprocessing.resampling import window
+from cspine.preprocessing.verdict import Kind, Verdict
 from cspine.settings.preprocessing import ColumnSettings
 
 SETTINGS = ColumnSettings()
@@ -122,6 +124,19 @@ def test_too_few_levels_name_the_study():
         cut_column(volume, np.where(labels > 2, 0, labels).astype(np.uint8), affine, SETTINGS)
     with pytest.raises(InputError, match="found 0 cervical"):
         cut_column(volume, np.where(labels > 0, 8, 0).astype(np.uint8), affine, SETTINGS)
+
+
+def test_the_verdict_goes_along():
+    volume, labels, affine = neck()
+    doubtful = Verdict(Kind.DOUBTFUL, ("C3 is uncertain (0.60)",), LEVELS[:6])
+    column = cut_column(volume, labels, affine, SETTINGS, verdict=doubtful)
+    assert column.verdict == doubtful
+    assert column.notes == ("label map doubtful: C7 not in view; C3 is uncertain (0.60)",)
+    assert Column.load(column.arrays(), column.meta()).verdict == doubtful
+    assert cut_column(volume, labels, affine, SETTINGS).verdict.note == ""
+    no_neck = Verdict(Kind.NOT_A_NECK, ("2 cervical vertebrae found, at least 3 expected",), LEVELS[:2])
+    with pytest.raises(InputError, match=r"^study 1\.2\.3: not a neck: 2 cervical vertebrae found"):
+        cut_column(volume, labels, affine, SETTINGS, verdict=no_neck)
 
 
 def test_a_stray_voxel_does_not_stretch_the_column():
