@@ -73,7 +73,9 @@ def test_what_is_no_neck_ends_with_three(tmp_path):
 def test_predict_names_the_levels_where_no_run_is_trained(neck, tmp_path):
     folder, _ = neck
     command = [sys.executable, SCRIPT.with_name("predict.py"), "--study", folder, "--out", tmp_path / "out"]
-    done = subprocess.run([str(part) for part in command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "no trained run in data/runs/t4: the levels alone, without probabilities" in done.stdout
     assert "verdict: sure" in done.stdout and DISCLAIMER in done.stdout

@@ -65,7 +65,7 @@ def write_run(run: Path, make_locator=start_locator, preset=TINY, folds=None) ->
         }
         with torch.no_grad():
             # so that studies differ by more than the last digit
-            models[CLASSIFIER].slice_alone.weight.mul_(30)
+            models[CLASSIFIER].slice_alone.weight.mul_(10)
         for kind, model in models.items():
             path = RunLayout(run).model(kind, fold)
             save_weights(path, model.state_dict(), describe_fold(kind, fold, preset, folds))

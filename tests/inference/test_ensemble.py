@@ -41,7 +41,7 @@ def test_every_fold_has_a_say_in_where_the_levels_are(run):
     [
         (CLASSIFIER, 1, {"seed": 9}),
         (CLASSIFIER, 1, {"stacks": {"slices": 4}}),
-        (LOCATOR, 0, {"locator": {"spacing_mm": 5.0}}),
+        (LOCATOR, 0, {"locator": {"spacing_mm": 5.0, "pretrained": False}}),
     ],
     ids=["another seed", "other stacks", "another spacing"],
 )

@@ -126,7 +126,11 @@ def test_the_script_tells_what_it_did(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "done 1 (reused 0, failed 1)" in done.stdout and f"failed {BROKEN}: " in done.stdout
     assert (tmp_path / "cache" / "volumes" / GOOD / "meta.json").is_file()
-    other = run_script(*flags[:-3], "t4")
+    again = run_script(*flags[:-3], "t4")  # the locator's spacing is the same in all presets
+    assert again.returncode == 0 and "done 1 (reused 1, failed 1)" in again.stdout
+    settings = tmp_path / "cache" / "volumes" / "settings.json"
+    settings.write_text(settings.read_text().replace("3.0", "2.0"))
+    other = run_script(*flags)
     assert other.returncode == 2 and "spacing_mm" in other.stderr and "another CACHE" in other.stderr
     assert run_script("--raw", tmp_path / "nowhere").returncode == 2
     none = run_script("--raw", raw, "--workers", 0)

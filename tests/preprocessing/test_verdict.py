@@ -87,6 +87,12 @@ def test_confidence_and_agreement():
     assert judge(neck(), MM, doubt).kind is Kind.DOUBTFUL
 
 
+def test_certain_of_nothing_is_no_neck():
+    verdict = judge(neck(), MM, np.full(8, 0.6))
+    assert verdict.kind is Kind.NOT_A_NECK and verdict.levels == ()
+    assert verdict.reasons == ("C1, C2, C3, C4, C5, C6, C7 may be there, but nothing is certain (0.60)",)
+
+
 def test_it_comes_back_from_json():
     for verdict in (WHOLE, judge(neck(range(2, 9)), MM, SURE), judge(neck(()), MM, SURE)):
         assert Verdict.load(verdict.as_json()) == verdict

@@ -65,8 +65,8 @@ def test_a_study_is_labelled_by_the_fold_that_never_saw_it(trained, tmp_path, mo
     learnt = {}
 
     class Watched(locate.LocatorDataset):
-        def __init__(self, store, uids, preset, size):
-            super().__init__(store, uids, preset, size)
+        def __init__(self, store, uids, preset):
+            super().__init__(store, uids, preset)
             learnt[len(learnt)] = set(uids)
 
     monkeypatch.setattr(locate, "LocatorDataset", Watched)

@@ -24,6 +24,8 @@ END_MM = 8.0
 """A level this near to a face of the scan may be cut off by it."""
 SURE = 0.75
 """Mean probability of a level's voxels below which it is doubted."""
+CERTAIN_OF_NOTHING = 0.65
+"""Median over the levels that were found, below which there is no neck at all."""
 ALIKE = 0.7
 """Dice of two opinions on a level below which it is doubted."""
 FEWEST = 3
@@ -135,6 +137,10 @@ def judge(
     if len(found) < FEWEST:
         said = f"{len(found)} cervical vertebrae found, at least {FEWEST} expected"
         return Verdict(Kind.NOT_A_NECK, (said,), tuple(found))
+    median = float(np.median([confidence[LEVELS.index(name)] for name in found]))
+    if median < CERTAIN_OF_NOTHING:
+        said = f"{', '.join(found)} may be there, but nothing is certain ({median:.2f})"
+        return Verdict(Kind.NOT_A_NECK, (said,), ())
     reasons = [*_order(pieces, found), *_sizes(pieces, found), *_ends(pieces, found)]
     for name in found:
         at = LEVELS.index(name)

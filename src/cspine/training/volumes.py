@@ -18,8 +18,8 @@ from cspine.settings.training import VolumeAugmentSettings
 
 ANYWHERE = 0.3
 """Share of the windows that lie anywhere in the scan; the others lie near a vertebra, most near a cervical one."""
-REACH_MM = (80.0, 55.0, 55.0)
-"""How far (z, y, x) a window's centre lies from the vertebra near which it lies."""
+REACH = 0.7
+"""How far a window's centre lies at most from the vertebra near which it lies, as a share of half the window."""
 KNOTS = 5
 """Of the grid of displacements that bends a window, a side."""
 BONE_HU = 150.0
@@ -149,7 +149,7 @@ def _centre(volume: LabelledVolume, locator: LocatorSettings, random: np.random.
     cervical = centres[centres[:, 0] <= len(LEVELS)]
     near = cervical if len(cervical) else centres
     row = near[int(random.integers(len(near)))]
-    return row[1:] + random.uniform(-1, 1, 3) * np.array(REACH_MM) / locator.spacing_mm
+    return row[1:] + random.uniform(-1, 1, 3) * REACH * np.array(locator.window_vox) / 2
 
 
 def _extent(locator: LocatorSettings, augment: VolumeAugmentSettings, random: np.random.Generator) -> Tensor:
