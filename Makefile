@@ -50,7 +50,7 @@ WIDE := --train 600 --public 0 --private 0 --split even --coverage wide --size 0
 pretrain-locator: $(READY)  ## [OUT=]: train the locator that comes with the kit, on replicas alone
 	$(PY) src/replicate.py --out data/raw/wide $(WIDE)
 	$(PY) src/prepare.py --raw data/raw/wide/competition --cache data/cache/wide --preset t4
-	$(PY) src/pretrain_locator.py --raw data/raw/wide --cache data/cache/wide \
+	$(PY) src/pretrain_locator.py --replica data/raw/wide --cache data/cache/wide \
 	  $(if $(filter command,$(word 1,$(origin OUT))),--out $(OUT)) $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing

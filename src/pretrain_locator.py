@@ -5,18 +5,16 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from cspine import cli
-from cspine.settings.flags import CacheFlag, RawFlag
+from cspine.settings.flags import CacheFlag
 from cspine.settings.strict import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)
-class Flags(RawFlag, CacheFlag):
+class Flags(CacheFlag):
     """Flags of pretrain_locator.py."""
 
-    raw: Path = Path("data/raw/wide")
-    """The replica's folder, written with --coverage wide."""
-    cache: Path = Path("data/cache/wide")
-    """Its cache, with prepared volumes."""
+    replica: Path = Path("data/raw/wide")
+    """The folder of a replica of wide coverage, of which the cache holds the volumes."""
     out: Path = Path("data/runs/locator-replica")
     """Gets the weights and their card, and the state while it trains."""
 
@@ -31,7 +29,7 @@ def main(flags: Flags) -> None:
     """
     from cspine.training.pretrain_locator import pretrain
 
-    pretrain(flags.raw, flags.cache, flags.out)
+    pretrain(flags.replica, flags.cache, flags.out)
 
 
 if __name__ == "__main__":

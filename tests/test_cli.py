@@ -154,7 +154,9 @@ NEED_FILES = [
 @pytest.mark.parametrize("script", NEED_FILES)
 def test_a_missing_folder_is_told_in_one_line(script, tmp_path):
     """The competition, the cache or the run is not there: the person's to mend, so no traceback."""
-    given = {"raw", "cache", "run", "study", "scan", "submission", "solution"} & set(defaults(script))
+    given = {"raw", "cache", "run", "study", "scan", "replica", "submission", "solution"} & set(
+        defaults(script)
+    )
     flags = [part for name in sorted(given) for part in (f"--{name}", str(tmp_path / f"no-{name}"))]
     command = [sys.executable, str(SRC / f"{script}.py"), *flags]
     done = subprocess.run(command, cwd=tmp_path, env=stages.environment(), capture_output=True, text=True)

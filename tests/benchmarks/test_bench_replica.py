@@ -43,7 +43,13 @@ def test_a_quick_run_writes_every_part_and_leaves_nothing_behind(tmp_path):
     text = out.read_text()
     assert text.strip() == done.stdout.strip()
     assert "python benchmarks/bench_replica.py --quick --out" in text and "pydicom 3" in text
-    assert re.findall(r"^## (\w+)", text, re.MULTILINE) == ["Distributions", "Difficulty", "Shortcut", "Cost"]
+    assert re.findall(r"^## (\w+)", text, re.MULTILINE) == [
+        "Distributions",
+        "Bone",
+        "Difficulty",
+        "Shortcut",
+        "Cost",
+    ]
     for quantity in ("slices, median", "step 0.625 mm", "phi of C5 and C6", "C7, height along z, mean, mm",
                      "C1-C2, overlap along z, mean, mm", "boxes a study, median", "box width, median, mm"):  # fmt: skip
         assert f"| {quantity} |" in text

@@ -18,6 +18,7 @@ from cspine.inference.decoded import decode_study, load_volume
 from cspine.preprocessing.columns import ColumnsStage, cut_study
 from cspine.preprocessing.prepare import prepare
 from cspine.preprocessing.resampling import resample
+from cspine.preprocessing.verdict import WHOLE
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.preprocessing import ColumnSettings
 
@@ -95,7 +96,7 @@ def test_a_column_is_cut_at_the_second_attempt_too(tmp_path):
     )
     affine = np.diag([-2.0, 0.5, 0.75, 1.0])
     affine[:3, 3] = (100.0, -30.0, -20.0)
-    labels.write(GOOD, {"labels": drawn}, {"affine": affine.tolist()})
+    labels.write(GOOD, {"labels": drawn}, {"affine": affine.tolist(), "verdict": WHOLE.as_json()})
     cut = ColumnsStage(tmp_path / "raw", labels, StudyStore(tmp_path / "columns", {}), ColumnSettings())
     first = cut_study(cut, GOOD, (False,) * 7, [])
     column = cut.columns.read(GOOD, mmap=False)[0]

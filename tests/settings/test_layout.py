@@ -132,11 +132,12 @@ def test_without_models_the_target_is_named(tmp_path, kind):
     "changes",
     [
         {"seed": 1},
-        {"locator": replace(PRESET.locator, spacing_mm=3.0)},
+        {"locator": replace(PRESET.locator, spacing_mm=4.0)},
         {"locator": replace(PRESET.locator, channels=(8, 16))},
         {"locator": replace(PRESET.locator, window_level_hu=300.0)},
         {"locator_training": replace(PRESET.locator_training, epochs=3)},
         {"locator_training": replace(PRESET.locator_training, learning_rate=1e-4)},
+        {"locator_augment": replace(PRESET.locator_augment, cut=0.9)},
     ],
     ids=lambda changes: next(iter(changes)),
 )

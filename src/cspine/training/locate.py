@@ -141,7 +141,8 @@ def voxel_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     model : Module
         The locator.
     batch : dict of str to Tensor
-        `volume` and `labels`, as from `LocatorDataset`.
+        `volume` float, shape (batch, 1, z, y, x), and `labels` int64, shape (batch, z, y, x), as from
+        `LocatorDataset`.
 
     Returns
     -------

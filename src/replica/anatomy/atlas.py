@@ -68,7 +68,7 @@ def axis(shape: Shape, rng: np.random.Generator) -> list[Solid]:
     list of Solid
         In the body's frame; holes lie among them.
     """
-    high = 21.0 + rng.normal(0, 0.8)
+    high = 22.4 + rng.normal(0, 0.8)
     lean = rng.normal(0, 0.6)
     waist = 4.7 + rng.normal(0, 0.2)
     solids = [
@@ -81,7 +81,7 @@ def axis(shape: Shape, rng: np.random.Generator) -> list[Solid]:
         out = 13.5 + rng.normal(0, 0.3)
         root = (-4.0, 27.0, s * 1.5)
         solids += [
-            slab((4.0, 3.6, s * out), (5.0, 7.4, 7.6), 4.6, lean=0.1, tilt=s * SLOPE, blend_mm=2.0),
+            slab((5.0, 3.6, s * out), (5.0, 7.4, 7.6), 4.6, lean=0.1, tilt=s * SLOPE, blend_mm=2.0),
             capsule((2.0, 5.0, s * 13.0), (-3.0, pv - 1, pw - s), 3.7, 4.0, tall=1.2, blend_mm=3.0),
             ellipsoid((-0.5, 2.4, s * 8.5), (5.5, 5.4, 4.2), blend_mm=2.0),
             pillar("C2", s, shape, rng),

@@ -9,7 +9,7 @@ from replica.anatomy.flesh import Flesh, draw_flesh
 NAMES = (*(f"C{n}" for n in range(1, 8)), *(f"T{n}" for n in range(1, 13)))
 # distance in mm from each level's frame down to the next one's, before the patient's scale
 PITCH_MM = (
-    17.4, 19.0, 16.3, 16.5, 16.9, 17.5, 19.2, 21.0, 22.0, 22.5, 23.0, 23.4, 23.8, 24.3, 25.0, 26.0, 27.2, 28.6,
+    18.8, 19.0, 16.3, 16.5, 16.9, 17.5, 19.2, 21.0, 22.0, 22.5, 23.0, 23.4, 23.8, 24.3, 25.0, 26.0, 27.2, 28.6,
 )  # fmt: skip
 C7 = NAMES.index("C7")
 DISC_WEAR = np.array([0, 0.3, 0.5, 0.6, 0.9, 1, 0.6, 0.3, *[0.2] * 10])  # how much of it reaches each disc

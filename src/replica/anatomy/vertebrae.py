@@ -17,7 +17,7 @@ BODY_MM: dict[str, Triple] = {
 }  # fmt: skip
 # length beyond the lamina, fall per mm, half height at the root, splits at the tip
 SPINOUS = {
-    "C2": (14.5, 0.9, 5.0, True), "C3": (12.3, 0.88, 3.4, True), "C4": (12.9, 0.98, 3.4, True),
+    "C2": (15.5, 0.92, 5.2, True), "C3": (14.2, 0.98, 3.5, True), "C4": (13.6, 1.02, 3.5, True),
     "C5": (14.4, 1.08, 3.7, True), "C6": (19.3, 1.0, 4.2, True), "C7": (29.5, 0.96, 5.2, False),
     "T1": (30.0, 0.92, 5.0, False), "T2": (29.0, 0.95, 4.6, False), "T3": (28.0, 1.1, 4.4, False),
     "T4": (28.0, 1.2, 4.4, False), **{f"T{n}": (31.0, 1.5, 4.4, False) for n in range(5, 9)},
@@ -213,7 +213,7 @@ def _arch(name: str, rng: np.random.Generator) -> list[Solid]:
                 tall=1.6 if thoracic else 1.0, blend_mm=2.5,
             ),
             capsule(
-                inner, (-3.5, joint, s * 0.8), 1.5 + rng.normal(0, 0.15), 1.6, tall=0.27 * height + 0.8,
+                inner, (-3.5, joint, s * 0.8), 1.65 + rng.normal(0, 0.15), 1.8, tall=0.27 * height + 0.8,
                 lean=0.42, blend_mm=2.2,
             ),
         ]  # fmt: skip

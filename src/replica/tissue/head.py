@@ -71,7 +71,7 @@ def skull_layers(body: Body, grain: np.ndarray, rng: np.random.Generator) -> Ite
 
 def _cavity(f: Frame, thick: float) -> np.ndarray:
     """Distance to the cranial cavity: the hind fossa behind the clivus and the middle ones beside it."""
-    vault = VAULT_MM * thick - 1.5  # of which a little lies outside of the oval
+    vault = VAULT_MM * thick + 0.6  # the scalp needs its millimetres
     whole = oval(f, OCCIPUT[0], tuple(r - vault for r in OCCIPUT[1]))
     side = np.abs(f.w)
     ridge = -3 - 0.68 * (f.u - 16) + 0.48 * np.maximum(side - 8, 0)
