@@ -65,6 +65,12 @@ class Flags:
     """Processes that write and read the replica."""
 
 
+def command(flags: Flags) -> str:
+    """The command line; where somebody keeps scans is nobody's business."""
+    words = ["SCANS" if word == str(flags.scans) else word for word in sys.argv[1:]]
+    return shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *words])
+
+
 def main(flags: Flags) -> None:
     """Measure, write and print."""
     device = best_device()
@@ -73,7 +79,7 @@ def main(flags: Flags) -> None:
         "# The locator: does it name the right vertebrae, and does it know when not?",
         "",
         "```sh",
-        shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        command(flags),
         "```",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores. Weights: "

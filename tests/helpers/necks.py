@@ -31,6 +31,7 @@ STILL = VolumeAugmentSettings(
     zoom=0.05,
     stretch=0.02,
     bend_mm=0,
+    other_bones=0,
     cut=0,
     field=0,
     contrast=0,

@@ -73,8 +73,8 @@ def test_skin_encloses_everything(seed):
         tissue, count = ndimage.label(ndimage.binary_closing(hu[k] > -400, iterations=1))
         sizes = ndimage.sum_labels(np.ones_like(hu[k]), tissue, range(1, count + 1))
         # a nose that opens within the slice is closed: the walls of its cavity are no skin
-        whole = np.pad(tissue == 1 + int(np.argmax(sizes)), 10)
-        patient = ndimage.binary_fill_holes(ndimage.binary_closing(whole, iterations=8)[10:-10, 10:-10])
+        whole = np.pad(tissue == 1 + int(np.argmax(sizes)), 14)
+        patient = ndimage.binary_fill_holes(ndimage.binary_closing(whole, iterations=12)[14:-14, 14:-14])
         edge = patient & ~ndimage.binary_erosion(patient, iterations=2)
         inside = ndimage.binary_erosion(patient, iterations=3)
         # bright things lie below the skin, and the outermost ring is skin and fat

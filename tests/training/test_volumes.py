@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.necks import STILL
+from scipy import ndimage
 
 from cspine.settings.networks import LocatorSettings
 from cspine.settings.training import VolumeAugmentSettings
@@ -13,7 +14,18 @@ from cspine.training.volumes import LabelledVolume, vary_volume
 
 LOCATOR = LocatorSettings(spacing_mm=3.0, window_vox=(40, 32, 32), pretrained=False)
 NONE = VolumeAugmentSettings(
-    turn_deg=0, zoom=0, stretch=0, bend_mm=0, cut=0, field=0, contrast=0, gamma=0, blur=0, noise_hu=0, metal=0
+    turn_deg=0,
+    zoom=0,
+    stretch=0,
+    bend_mm=0,
+    other_bones=0,
+    cut=0,
+    field=0,
+    contrast=0,
+    gamma=0,
+    blur=0,
+    noise_hu=0,
+    metal=0,
 )
 
 
@@ -37,14 +49,14 @@ def views(volume, augment, seeds=12):
     ids=["nothing", "little", "geometry"],
 )
 def test_image_and_labels_move_together(augment):
-    shares = []
+    seen = set()
     for image, wanted in views(ball(), augment):
         assert image.shape == (1, 40, 32, 32) and wanted.shape == (40, 32, 32)
         assert image.dtype == torch.float32 and wanted.dtype == torch.int64
         assert set(wanted.unique().tolist()) <= {0, 3}
         assert ((image[0] > 0.4) == (wanted == 3)).float().mean() > 0.985
-        shares.append(float((wanted == 3).float().mean()))
-    assert max(shares) > 0 and len(set(shares)) > 6
+        seen.add((wanted == 3).numpy().tobytes())
+    assert len(seen) > 6
 
 
 def test_a_voxel_stays_a_voxel():
@@ -59,7 +71,9 @@ def test_what_is_cut_off_is_air_without_a_label():
     filled = LabelledVolume.of(np.full((80, 70, 70), 300, np.int16), np.full((80, 70, 70), 8, np.uint8))
     cuts = 0
     for image, wanted in views(filled, augment):
-        assert ((image[0] == 0) == (wanted == 0)).all()
+        assert not wanted[image[0] == 0].any()
+        mixed = (wanted == 0) & (image[0] > 0)  # one layer at the face of a scan that ends within the window
+        assert not ndimage.binary_erosion(mixed.numpy(), iterations=1).any()
         cuts += bool((wanted[0] == 0).all() or (wanted[-1] == 0).all())
     assert cuts == 12
 
