@@ -80,15 +80,11 @@ def arms(updates: int, studies: int) -> dict[str, Arm]:
     def at(spacing_mm: float, window: tuple[int, int, int]) -> Arm:
         return Arm(replace(base, locator=replace(locator, spacing_mm=spacing_mm, window_vox=window)))
 
-    plain = replace(
-        augment, contrast=0.1, gamma=0.0, blur=0.0, noise_hu=20.0, metal=0.0, bend_mm=0.0, other_bones=0.0
-    )
+    plain = replace(augment, contrast=0.1, gamma=0.0, blur=0.0, noise_hu=20.0, metal=0.0, bend_mm=0.0)
     return {
         BASE: Arm(base),
         "place channels": Arm(base, PlaceLocator),
-        "no random contrast, grain, blur, metal, bend, other bones": Arm(
-            replace(base, locator_augment=plain)
-        ),
+        "no random contrast, grain, blur, metal, bend": Arm(replace(base, locator_augment=plain)),
         "no cuts, no small fields": Arm(replace(base, locator_augment=replace(augment, cut=0.0, field=0.0))),
         "2 mm": at(2.0, (108, 84, 84)),
         "4 mm": at(4.0, (54, 42, 42)),

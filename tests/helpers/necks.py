@@ -31,7 +31,6 @@ STILL = VolumeAugmentSettings(
     zoom=0.05,
     stretch=0.02,
     bend_mm=0,
-    other_bones=0,
     cut=0,
     field=0,
     contrast=0,

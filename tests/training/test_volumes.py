@@ -18,7 +18,6 @@ NONE = VolumeAugmentSettings(
     zoom=0,
     stretch=0,
     bend_mm=0,
-    other_bones=0,
     cut=0,
     field=0,
     contrast=0,

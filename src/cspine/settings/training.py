@@ -53,13 +53,11 @@ class VolumeAugmentSettings:
 
     turn_deg: Annotated[float, Field(ge=0)] = 22.0
     """Largest turn about each axis."""
-    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.22
-    stretch: Annotated[float, Field(ge=0, lt=1)] = 0.12
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    stretch: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Largest change of scale along a single axis, beside the zoom."""
-    bend_mm: Annotated[float, Field(ge=0)] = 4.0
+    bend_mm: Annotated[float, Field(ge=0)] = 3.0
     """SD of the displacements that bend a window."""
-    other_bones: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """Share of the windows in which bone that is no vertebra has another density and, in a region, another shape."""
     cut: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the windows in which the scan ends."""
     field: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -68,6 +66,6 @@ class VolumeAugmentSettings:
     gamma: Annotated[float, Field(ge=0, le=1)] = 0.3
     blur: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the windows that are blurred; half as many are sharpened, half as many have thick slices."""
-    noise_hu: Annotated[float, Field(ge=0)] = 70.0
+    noise_hu: Annotated[float, Field(ge=0)] = 120.0
     """Largest SD of the noise."""
     metal: Annotated[float, Field(ge=0, le=1)] = 0.12

@@ -16,9 +16,9 @@ from cspine.networks.locator import AIR_HU, grey_values
 from cspine.settings.networks import LocatorSettings
 from cspine.settings.training import VolumeAugmentSettings
 
-ANYWHERE = 0.2
+ANYWHERE = 0.3
 """Share of the windows that lie anywhere in the scan; the others lie near a vertebra, most near a cervical one."""
-REACH = 0.6
+REACH = 0.7
 """How far a window's centre lies at most from the vertebra near which it lies, as a share of half the window."""
 KNOTS = 5
 """Of the grid of displacements that bends a window, a side."""
@@ -89,7 +89,6 @@ def vary_volume(
         Its label map; 0 outside of the scan.
     """
     hu, wanted = _sample(volume, locator, augment, random)
-    hu = _with_other_bones(hu, wanted, augment, random)
     seen = _extent(locator, augment, random)
     hu = torch.where(seen, _regrain(hu, augment, random), torch.tensor(AIR_HU))
     return grey_values(hu, locator)[None] ** float(
@@ -173,31 +172,6 @@ def _extent(locator: LocatorSettings, augment: VolumeAugmentSettings, random: np
         )
         seen &= inside
     return seen
-
-
-def _with_other_bones(
-    hu: Tensor, wanted: Tensor, augment: VolumeAugmentSettings, random: np.random.Generator
-) -> Tensor:
-    """Another density of all bone that is no vertebra, and a region where it has another shape: float32 HU.
-
-    A generator knows few skull bases, and a vertebra is told from them by its own shape.
-    """
-    if random.random() >= augment.other_bones:
-        return hu
-    vertebra = functional.max_pool3d((wanted > 0).float()[None, None], 3, 1, 1)[0, 0] > 0
-    density = float(np.exp(random.uniform(-0.7, 0.7)))
-    changed = torch.where(hu > BONE_HU, BONE_HU + (hu - BONE_HU) * density, hu)
-    knots = [1, 1, *(max(2, int(n / random.uniform(2.0, 5.0))) for n in hu.shape)]
-    field = torch.from_numpy(random.standard_normal(knots, dtype=np.float32))
-    field = functional.interpolate(field, size=hu.shape, mode="trilinear", align_corners=True)[0, 0]
-    centre, radius = random.uniform(0, 1, 3) * hu.shape, random.uniform(6, 16)
-    away = [((torch.arange(n) - float(c)) / radius) ** 2 for n, c in zip(hu.shape, centre, strict=True)]
-    region = (away[0][:, None, None] + away[1][:, None] + away[2] < 1) & (hu > -400)
-    there, gone = random.uniform(0.5, 1.2), random.uniform(0.3, 1.2)
-    texture = BONE_HU + float(random.uniform(150, 900)) * (field - there).clamp(0, 1)
-    changed = torch.where(region & (field < -gone) & (changed > BONE_HU), torch.tensor(40.0), changed)
-    changed = torch.where(region & (field > there) & (changed < texture), texture, changed)
-    return torch.where(vertebra, hu, changed)
 
 
 def _regrain(hu: Tensor, augment: VolumeAugmentSettings, random: np.random.Generator) -> Tensor:
