@@ -106,6 +106,47 @@ def test_jitter_moves_the_crop_and_so_the_picture_the_other_way():
     assert brightest(deeper) == 2
 
 
+@pytest.mark.parametrize(
+    ("jitter", "seen_mm"),
+    [
+        (Jitter(turn_deg=90), (-12.0, 8.0)),
+        (Jitter(turn_deg=-90), (12.0, -8.0)),
+        (Jitter(turn_deg=30), (8 * np.cos(np.pi / 6) - 12 * 0.5, 12 * np.cos(np.pi / 6) + 8 * 0.5)),
+        (Jitter(zoom=1.5), (12.0, 18.0)),
+        (Jitter(mirrored=True), (8.0, -12.0)),
+        (Jitter(mirrored=True, zoom=0.5, y_mm=2.0), (3.0, -6.0)),
+    ],
+)
+def test_turn_zoom_and_mirror_of_the_crop(jitter, seen_mm):
+    """A dot 8 mm to the back and 12 mm to the left of the middle: where does the crop show it?"""
+    z = column().extents[2].top_mm + 5
+    labels = np.zeros((50, 50, 50), np.uint8)
+    one = column(dot(z, CENTRE_MM[0] + 8, CENTRE_MM[1] + 12), labels)
+    labels[:, 28:31, 28:31] = 3  # the same place in its voxels of 2 mm from (0.5, -0.7)
+    image, mask = vertebra_stack(one, 2, SETTINGS, jitter)
+    assert np.abs(middle(image[4, ..., 1]) - seen_mm).max() < 0.4
+    assert np.abs(middle(mask[4] == MASK_THIS) - np.array(seen_mm)).max() < 1.6 * jitter.zoom
+
+
+def test_cutting_the_planes_first_changes_nothing():
+    """Only the part that a crop reaches is read; what it shows is what the whole planes would show."""
+    random = np.random.default_rng(5)
+    one = column(random.integers(0, 255, SHAPE, dtype=np.uint8))
+    wide = replace(one, image=np.pad(one.image, ((0, 0), (64, 64), (64, 64))))
+    moved = tuple(
+        Extent(e.top_mm, e.bottom_mm, e.centre_y_mm + 64 * SPACING_MM[1], e.centre_x_mm + 64 * SPACING_MM[2])
+        for e in one.extents
+    )
+    for number in range(6):
+        jitter = Jitter(
+            *random.uniform(-12, 12, 3), turn_deg=random.uniform(-60, 60), zoom=random.uniform(0.6, 1.6)
+        )
+        small, _ = vertebra_stack(one, 3, SETTINGS, jitter)
+        large, _ = vertebra_stack(replace(wide, extents=moved), 3, SETTINGS, jitter)
+        same = small == large
+        assert same.mean() > 0.99, number  # a grey value's rounding, and pixels half outside
+
+
 def test_slices_run_from_head_to_feet():
     image = np.zeros(SHAPE, np.uint8)
     image[:] = np.arange(SHAPE[0], dtype=np.uint8)[:, None, None] * 2

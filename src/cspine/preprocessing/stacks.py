@@ -16,13 +16,22 @@ MASK_THIS, MASK_OTHER = 255, 96
 
 @dataclass(frozen=True)
 class Jitter:
-    """A displacement of the crop, so that the classifier does not rely on a perfect localisation."""
+    """A displacement of the crop, so that the classifier does not rely on a perfect localisation.
+
+    All of it is folded into the one resampling from the column to the crop: a second one would blur thin gaps.
+    """
 
     z_mm: float = 0.0
     y_mm: float = 0.0
     x_mm: float = 0.0
     stretch: float = 1.0
     """Factor on the vertebra's height."""
+    turn_deg: float = 0.0
+    """Turn of the crop within the slice; positive turns the picture against the clock."""
+    zoom: float = 1.0
+    """How many times as large things appear."""
+    mirrored: bool = False
+    """Left and right exchanged."""
 
 
 def slice_positions(extent: Extent, settings: StackSettings, jitter: Jitter = Jitter()) -> np.ndarray:  # noqa: B008
@@ -76,58 +85,93 @@ def vertebra_stack(
     """
     extent = column.extents[level]
     positions = slice_positions(extent, settings, jitter)
-    centre = np.array([extent.centre_y_mm + jitter.y_mm, extent.centre_x_mm + jitter.x_mm])
+    centre = (extent.centre_y_mm + jitter.y_mm, extent.centre_x_mm + jitter.x_mm)
     steps = np.arange(-settings.neighbours, settings.neighbours + 1) * settings.neighbour_mm
     size = settings.image_px
     image = np.zeros((settings.slices, size, size, len(steps)), np.uint8)
     mask = np.zeros((settings.slices, size, size), np.uint8)
-    view = _view(column.spacing_mm[1:], (0.0, 0.0), centre, settings)
-    label_view = _view(column.label_spacing_mm[1:], column.label_origin_mm[1:], centre, settings)
+    view = _View.of(column.image.shape[1:], column.spacing_mm[1:], (0.0, 0.0), centre, settings, jitter)
+    label_view = _View.of(
+        column.labels.shape[1:],
+        column.label_spacing_mm[1:],
+        column.label_origin_mm[1:],
+        centre,
+        settings,
+        jitter,
+    )
     paint = np.full(256, MASK_OTHER, np.uint8)
     paint[[0, level + 1]] = 0, MASK_THIS
     for number, position in enumerate(positions):
         for channel, step in enumerate(steps):
-            plane = _plane(column.image, (position + step) / column.spacing_mm[0])
+            plane = _plane(column.image, (position + step) / column.spacing_mm[0], view.part)
             if plane is not None:
-                image[number, :, :, channel] = _warp(plane, view, size, cv2.INTER_LINEAR)
+                image[number, :, :, channel] = view.warp(plane, cv2.INTER_LINEAR)
         index = round((position - column.label_origin_mm[0]) / column.label_spacing_mm[0])
         if 0 <= index < len(column.labels):
-            mask[number] = _warp(paint[column.labels[index]], label_view, size, cv2.INTER_NEAREST)
+            mask[number] = label_view.warp(paint[column.labels[index][label_view.part]], cv2.INTER_NEAREST)
     return image, mask
 
 
-def _view(
-    spacing: tuple[float, ...], origin: tuple[float, ...], centre: np.ndarray, settings: StackSettings
-) -> np.ndarray:
-    """The 2 x 3 matrix from a pixel (x, y) of the crop to a pixel (x, y) of the plane."""
-    pixel_mm = settings.crop_mm / settings.image_px
-    corner = centre - (settings.image_px - 1) / 2 * pixel_mm - np.array(origin)
-    return np.array(
-        [
-            [pixel_mm / spacing[1], 0, corner[1] / spacing[1]],
-            [0, pixel_mm / spacing[0], corner[0] / spacing[0]],
-        ]
-    )
+@dataclass(frozen=True)
+class _View:
+    """How a crop looks upon a plane: through the part of it that the crop reaches."""
+
+    matrix: np.ndarray
+    """From a pixel (x, y) of the crop to a pixel (x, y) of that part: float64 (2, 3)."""
+    part: tuple[slice, slice]
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, ...],
+        spacing_mm: tuple[float, ...],
+        origin_mm: tuple[float, ...],
+        centre_mm: tuple[float, float],
+        settings: StackSettings,
+        jitter: Jitter,
+    ) -> "_View":
+        """Look upon planes (y, x) of a shape, of which pixel (0, 0) lies at the origin."""
+        size = settings.image_px
+        pixel_mm = settings.crop_mm / size / jitter.zoom
+        turn = np.radians(jitter.turn_deg)
+        way = pixel_mm * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # of (x, y)
+        if jitter.mirrored:
+            way[:, 0] *= -1
+        spacing = np.array(spacing_mm)[::-1]
+        way /= spacing[:, None]
+        middle = (np.array(centre_mm) - np.array(origin_mm))[::-1] / spacing
+        start = middle - way @ np.full(2, (size - 1) / 2)
+        corners = start[:, None] + way @ ((size - 1.0) * np.array([[0, 1, 0, 1], [0, 0, 1, 1]]))
+        low = np.clip(np.floor(corners.min(axis=1)) - 1, 0, np.array(shape)[::-1] - 1).astype(int)
+        high = np.clip(np.ceil(corners.max(axis=1)) + 2, low + 1, np.array(shape)[::-1]).astype(int)
+        part = (slice(low[1], high[1]), slice(low[0], high[0]))
+        return cls(np.column_stack([way, start - low]), part, size)
+
+    def warp(self, plane: np.ndarray, interpolation: int) -> np.ndarray:
+        """Cut and scale the square out of that part; black where it reaches over the edge."""
+        return cv2.warpAffine(
+            plane,
+            self.matrix,
+            (self.size, self.size),
+            flags=interpolation | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
 
 
-def _plane(image: np.ndarray, z: float) -> np.ndarray | None:
-    """The plane at a fractional z index, between the two next to it; None outside of the image."""
+def _plane(image: np.ndarray, z: float, part: tuple[slice, slice]) -> np.ndarray | None:
+    """Part of the plane at a fractional z index, between the two next to it; None outside of the image."""
     if not -0.5 <= z <= len(image) - 0.5:
         return None
     z = min(max(z, 0.0), len(image) - 1.0)
     below = int(z)
     rest = z - below
+    first = image[below][part]
     if rest < 1e-3:
-        return np.ascontiguousarray(image[below])
-    return cv2.addWeighted(image[below], 1 - rest, image[min(below + 1, len(image) - 1)], rest, 0)
-
-
-def _warp(plane: np.ndarray, view: np.ndarray, size: int, interpolation: int) -> np.ndarray:
-    """Cut and scale the square out of a plane; black where it reaches over the edge."""
-    flags = interpolation | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
-        plane, view, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-    )
+        return np.ascontiguousarray(first)
+    second = image[min(below + 1, len(image) - 1)][part]
+    return cv2.addWeighted(first, 1 - rest, second, rest, 0)
 
 
 def slice_targets(

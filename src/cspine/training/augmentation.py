@@ -5,11 +5,14 @@ from random import Random
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks pypi.org for news
 import albumentations as A
-import cv2
 import numpy as np
 
 from cspine.preprocessing.stacks import Jitter
 from cspine.settings.training import AugmentSettings
+
+NOISE_SCALE = 0.5
+"""The noise's grain is drawn at this share of the resolution: finer noise costs four times as long and is coarser
+than a pixel in a scan, too."""
 
 
 def random_jitter(random: np.random.Generator, settings: AugmentSettings) -> Jitter:
@@ -25,29 +28,29 @@ def random_jitter(random: np.random.Generator, settings: AugmentSettings) -> Jit
     Returns
     -------
     Jitter
-        At most half as far along z as along y and x.
+        At most half as far along z as along y and x; mirrored half of the time.
     """
     z, y, x = random.uniform(-settings.shift_mm, settings.shift_mm, 3)
-    stretch = 1 + random.uniform(-settings.stretch, settings.stretch)
-    return Jitter(z_mm=z / 2, y_mm=y, x_mm=x, stretch=stretch)
+    stretch, turn, zoom = random.uniform(-1, 1, 3) * (settings.stretch, settings.rotate_deg, settings.zoom)
+    return Jitter(
+        z_mm=z / 2,
+        y_mm=y,
+        x_mm=x,
+        stretch=1 + stretch,
+        turn_deg=turn,
+        zoom=1 + zoom,
+        mirrored=bool(random.random() < 0.5),
+    )
 
 
 class StackAugmentation:
-    """albumentations over a whole stack: every slice gets the same transform, the mask the same geometry."""
+    """albumentations on the grey values of a stack: noise of each slice's own, all else alike in every slice."""
 
     def __init__(self, settings: AugmentSettings):
         self.transform = A.Compose(
             [
-                A.HorizontalFlip(p=0.5),
-                A.Affine(
-                    scale=(1 - settings.zoom, 1 + settings.zoom),
-                    rotate=(-settings.rotate_deg, settings.rotate_deg),
-                    border_mode=cv2.BORDER_CONSTANT,
-                    p=0.8,
-                ),
                 A.RandomBrightnessContrast(settings.brightness, settings.brightness, p=0.5),
                 A.GaussianBlur(blur_limit=(3, 5), p=settings.blur),
-                A.GaussNoise(std_range=(0.01, 0.05), per_channel=True, p=settings.noise),
                 A.CoarseDropout(
                     num_holes_range=(1, 3),
                     hole_height_range=(0.05, 0.15),
@@ -56,27 +59,32 @@ class StackAugmentation:
                 ),
             ]
         )
+        grain = A.GaussNoise(
+            std_range=(0.01, 0.05), per_channel=True, noise_scale_factor=NOISE_SCALE, p=settings.noise
+        )
+        self.grain = A.Compose([grain])
 
-    def __call__(
-        self, images: np.ndarray, masks: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Vary the stacks of a study.
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (7, slices, y, x, neighbours)
-            Vertebra stacks; of any number of vertebrae.
-        masks : ndarray of uint8, shape (7, slices, y, x)
-            Their masks.
+        images : ndarray of uint8, shape (vertebrae, slices, y, x, neighbours)
+            Vertebra stacks.
         random : numpy.random.Generator
-            Where the numbers come from; each vertebra draws its own transform.
+            Where the numbers come from; each vertebra draws its own.
 
         Returns
         -------
-        images, masks : ndarray of uint8
-            Of the same shapes.
+        ndarray of uint8
+            Of the same shape.
         """
         # set_random_seed would give every transform the same numbers: all that are rare would come together
-        self.transform.set_random_state(random, Random(int(random.integers(2**31))))
-        pairs = [self.transform(images=image, masks=mask) for image, mask in zip(images, masks, strict=True)]
-        return np.stack([pair["images"] for pair in pairs]), np.stack([pair["masks"] for pair in pairs])
+        for transform in (self.transform, self.grain):
+            transform.set_random_state(random, Random(int(random.integers(2**31))))
+        return np.stack([self._vary(image) for image in images])
+
+    def _vary(self, image: np.ndarray) -> np.ndarray:
+        """One stack; for the noise its slices are one tall picture, or all of them would show the same grain."""
+        tall = self.transform(images=image)["images"].reshape(-1, *image.shape[2:])
+        return self.grain(image=tall)["image"].reshape(image.shape)

@@ -131,7 +131,7 @@ class ColumnDataset(KeyedDataset):
             jitters = tuple(random_jitter(random, self.preset.augment) for _ in range(7))
         images, masks = study_stacks(column, stacks, jitters)
         if epoch >= 0:
-            images, masks = self.augmentation(images, masks, random)
+            images = self.augmentation(images, random)
         truth = self.truth[number]
         shown = [
             slice_targets(column, level, bool(truth[level]), stacks, *((jitters[level],) if jitters else ()))
@@ -195,7 +195,7 @@ class VertebraDataset(KeyedDataset):
         jitter = random_jitter(random, preset.augment) if epoch >= 0 else Jitter()
         image, mask = vertebra_stack(column, level, preset.stacks, jitter)
         if epoch >= 0:
-            image, mask = (part[0] for part in studies.augmentation(image[None], mask[None], random))
+            image = studies.augmentation(image[None], random)[0]
         shown = slice_targets(column, level, bool(studies.truth[number][level]), preset.stacks, jitter)
         return {
             "images": torch.from_numpy(image),
