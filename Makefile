@@ -22,7 +22,8 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 GPUS   ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c GPU || true)
 PROCESSES := $(if $(filter-out 0,$(GPUS)),$(GPUS),1)
-TORCHRUN  := $(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES) --
+# One process needs no torchrun, which would hide an error behind a page of its own.
+TRAINER   := $(if $(filter 1,$(PROCESSES)),$(PY),$(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES) --)
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
@@ -70,7 +71,13 @@ columns: $(READY)  ## RAW= CACHE= PRESET=: cut C1-C7 out of every series, cache 
 	$(PY) src/columns.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
 
 train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD=: train the classifier on all GPUs, one fold or all
-	$(TORCHRUN) src/train.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) --fold $(FOLD) $(EXTRA)
+	$(TRAINER) src/train.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) --fold $(FOLD) $(EXTRA)
+
+plan: $(READY)  ## PRESET=: say what a preset needs before it is trained: memory, arithmetic, hours
+	$(PY) src/plan.py --preset $(PRESET)
+
+tensorboard: $(READY)  ## RUN=: show the learning curves of a run in the browser
+	$(PY) -m tensorboard.main --logdir $(RUN)
 
 cv: $(READY)  ## RAW= CACHE= RUN=: merge the folds, calibrate, score out of fold
 	$(PY) src/cv.py --raw $(RAW) --cache $(CACHE) --run $(RUN)
@@ -137,6 +144,12 @@ bench-calibration: $(READY)  ## measure what calibration and the correction for 
 bench-locator: $(READY)  ## measure the locator on unseen replicas by field of view and cut, and on scans with landmarks
 	$(PY) benchmarks/bench_locator.py $(EXTRA)
 
+bench-loader: $(READY)  ## measure a training sample beside the bare warp and beside a GPU's step
+	$(PY) benchmarks/bench_loader.py $(EXTRA)
+
+bench-recipe: $(READY)  ## train the recipe and its variants on a replica, paired, with intervals (hours; goes on when stopped)
+	$(PY) benchmarks/bench_recipe.py $(EXTRA)
+
 bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
 	$(PY) benchmarks/bench_replica.py $(EXTRA)
 
@@ -158,4 +171,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery pretrain-locator describe prepare split locate columns train cv blend submission score report predict locate-scan notebooks wheels push demo bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery pretrain-locator describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels push demo bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-recipe bench-replica pictures test test-pipeline lint format

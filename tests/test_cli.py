@@ -102,6 +102,7 @@ WRONG = {
     "describe": {"--raw": "--raw"},
     "locate": {"--preset T4": "--preset", "--raw a": "--raw"},
     "locate_scan": {"": "--scan", "--scan": "--scan", "--run a": "--scan"},
+    "plan": {"--preset t5": "--preset", "--gpu a": "--gpu"},
     "predict": {"": "--study", "--run a": "--study", "--study": "--study"},
     "prepare": {"--workers many": "--workers", "--preset none": "--preset", "--retry-failed yes": "yes"},
     "pretrain_locator": {"--preset t4": "--preset", "--seed": "--seed"},
@@ -233,7 +234,22 @@ PROGRESS = (
 )
 
 
-def test_progress_is_silent_in_a_log():
+def test_progress_says_a_line_a_minute_in_a_log():
+    """A minute of a fifth of a second here."""
+    slow = (
+        "import time; from cspine import cli; cli.LOG_EVERY_S = 0.2\n"
+        "for _ in cli.progress(range(8), unit='study', what='prepare'): time.sleep(0.1)"
+    )
+    command = [sys.executable, "-c", slow]
+    done = subprocess.run(command, env=stages.environment(), capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert 2 <= len(lines) <= 4, lines
+    assert all(
+        re.match(r"prepare: \d of 8 study after 00:0\d, .*study/s, .* left$", line) for line in lines
+    ), lines
+
+
+def test_progress_is_silent_about_short_work_in_a_log():
     command = [sys.executable, "-c", PROGRESS]
     done = subprocess.run(command, env=stages.environment(), capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "1225\n", "")

@@ -1,6 +1,7 @@
 """What every script shares: flags, one line a stage, a progress bar, exit code 2."""
 
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -9,6 +10,9 @@ from tqdm import tqdm
 from cspine.errors import InputError
 
 Flags = TypeVar("Flags")
+
+LOG_EVERY_S = 60.0
+"""How often long work says in a log how far it is."""
 
 
 def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
@@ -62,8 +66,57 @@ def log_stage(stage: str, *, read: Any, wrote: Any, **facts: Any) -> None:
     print(f"{stage:<11} read {read} -> wrote {wrote}{figures}", flush=True)
 
 
-def progress(items: Iterable | None = None, *, unit: str, total: int | None = None, what: str = "") -> tqdm:
-    """Show a progress bar with its rate, on a terminal only (a log stays free of it).
+def on_terminal() -> bool:
+    """Say whether somebody watches a terminal, where bars can move; otherwise a log is written.
+
+    Returns
+    -------
+    bool
+        True on a terminal.
+    """
+    return sys.stderr.isatty()
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    Parameters
+    ----------
+    seconds : float
+        The time, at least 0.
+
+    Returns
+    -------
+    str
+        As "40 s", "12 min" or "3.5 h".
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class _LogLines(tqdm):
+    """A bar for logs: one whole line a minute, and nothing for what is done sooner."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self.told = time.monotonic()
+        super().__init__(*args, **kwargs)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Print the bar's text if the last line is a minute old."""
+        if time.monotonic() - self.told >= LOG_EVERY_S:
+            self.told = time.monotonic()
+            print(msg or str(self), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End without a last line: the stage's own says what came out."""
+        self.disable = True
+
+
+def progress(
+    items: Iterable | None = None, *, unit: str, total: int | None = None, what: str = "", here: bool = True
+) -> tqdm:
+    """Show a progress bar with its rate on a terminal, and a line a minute in a log.
 
     Parameters
     ----------
@@ -75,10 +128,16 @@ def progress(items: Iterable | None = None, *, unit: str, total: int | None = No
         How many items there are, where `items` can't tell.
     what : str
         What is in progress, shown before the bar.
+    here : bool
+        False shows nothing: another process does.
 
     Returns
     -------
     tqdm
         The bar; going through it gives the items.
     """
-    return tqdm(items, total=total, unit=unit, desc=what, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    options = {"unit": unit, "total": total, "desc": what, "disable": not here}
+    if on_terminal():
+        return tqdm(items, dynamic_ncols=True, **options)
+    words = "{desc}: {n_fmt} of {total_fmt} {unit} after {elapsed}, {rate_fmt}, {remaining} left"
+    return _LogLines(items, bar_format=words, **options)

@@ -74,13 +74,22 @@ def test_cv_answers_for_every_training_study(stage, capsys):
     assert f"constants for study {UIDS[12]}" in printed and "fell back to constants 1" in printed
 
 
-def test_cv_names_the_missing_fold(stage):
+def test_one_fold_is_scored_for_what_it_covers(stage, capsys):
     shutil.rmtree(stage.run / "classifier" / "fold1")
+    cross_validate(stage.raw, stage.cache, stage.run)
+    uids, _ = wide(read_submission(stage.run / "oof.csv"))
+    assert uids == UIDS[::2], "the seven studies of fold 0, one of them without logits"
+    said = capsys.readouterr().out
+    assert "1 of 2 folds; out of fold covers 7 of 13 studies" in said and "folds 1 of 2" in said
+
+
+def test_cv_without_any_fold_says_what_makes_one(stage):
+    shutil.rmtree(stage.run / "classifier")
     flags = ["--raw", stage.raw, "--cache", stage.cache, "--run", stage.run]
     command = [sys.executable, str(SRC / "cv.py"), *map(str, flags)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert "`make train FOLD=1`" in done.stderr and "Traceback" not in done.stderr
+    assert "`make train`" in done.stderr and "Traceback" not in done.stderr
     assert not (stage.run / "oof.csv").exists() and not (stage.run / "calibration.json").exists()
 
 

@@ -55,7 +55,7 @@ def sources(tmp_path) -> ReportSources:
             storage.write_csv(run / kind / f"fold{fold}" / "metrics.csv", table)
     held_out = logits.rename_axis(UID_COLUMN)
     held_out.insert(0, "fold", np.arange(24) % 2)
-    conclude(train, held_out, run)
+    conclude(train, held_out, run, list(train[UID_COLUMN]))
     score(Scored(raw, (run,)))
     inference = {"predicted": 4, "studies": 5, "seconds": 9.0, "fell_back": {"1.9": "no folder"}, "notes": {}}
     storage.write_json(tmp_path / "inference.json", inference | {"seconds_by_part": {"decode": 2.0}})

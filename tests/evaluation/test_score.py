@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.refusals import refused
+from helpers.runs import write_run
 
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
@@ -90,3 +91,14 @@ def test_runs_that_lack_studies_are_compared_on_the_common_ones_where_asked(raw)
 )
 def test_a_difference_inside_its_interval_is_no_gain(low, high, words):
     assert verdict(Estimate((low + high) / 2, low, high)) == words
+
+
+def test_a_run_of_one_fold_is_scored_for_the_studies_that_it_covers(raw, capsys):
+    """No --partial is asked for where whole folds are missing, which `make cv` has said."""
+    run = write_run(make_run(raw, "one", 0.5, studies=27), folds={"1.2.1": 0, "1.2.2": 1, "1.2.3": 2})
+    # all three folds have logits here, so the other studies are lost
+    refused(lambda: score(Scored(raw, (run,))), ["27 of 80 training studies", "--partial"])
+    logits = pd.read_csv(RunLayout(run).oof_logits, dtype={UID_COLUMN: str})
+    logits.assign(fold=0).to_csv(RunLayout(run).oof_logits, index=False)
+    score(Scored(raw, (run,)))
+    assert "out of fold, 27 of 80 studies" in capsys.readouterr().out

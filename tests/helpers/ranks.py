@@ -18,7 +18,7 @@ from cspine.training.distributed import init_distributed
 PRESET = replace(
     CLASSIFY,
     classifier_training=replace(
-        CLASSIFY.classifier_training, epochs=2, batch_size=2, repeats=1, grad_accumulation=2, evaluate_every=1
+        CLASSIFY.classifier_training, epochs=2, batch_size=8, at_once=2, repeats=1, evaluate_every=1
     ),
 )
 

@@ -23,8 +23,8 @@ from cspine.training.trainer import FoldTraining, train_network
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
 SETTINGS = TrainSettings(
     epochs=4,
-    batch_size=2,
-    grad_accumulation=3,
+    batch_size=6,
+    at_once=2,
     repeats=2,
     learning_rate=0.01,
     evaluate_every=2,

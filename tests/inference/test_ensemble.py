@@ -7,8 +7,10 @@ import torch
 from helpers.hand_made import column
 
 from cspine.errors import InputError
-from cspine.inference.ensemble import Ensemble
+from cspine.inference.ensemble import Ensemble, folds_in_words
 from cspine.networks.checkpoints import read_description, save_weights
+from cspine.networks.classifier import study_and_slice_logits
+from cspine.preprocessing.stacks import study_stacks
 from cspine.preprocessing.verdict import Kind
 from cspine.settings.layout import CLASSIFIER, LOCATOR, RunLayout
 
@@ -25,6 +27,21 @@ def test_all_folds_are_loaded_and_asked(run, make):
     assert (alone[0] != alone[1]).any(), "folds differ"
     np.testing.assert_array_equal(both, np.concatenate(alone))
     assert both.shape == (2, 8) and both.dtype == np.float64
+
+
+def test_mirrored_views_are_averaged_where_the_preset_says_so(run):
+    ensemble = Ensemble.load(run, CPU)
+    neck = column((2,))
+    shown = ensemble.predict(neck)
+    both = replace(ensemble, preset=replace(ensemble.preset, mirrored_too=True)).predict(neck)
+    assert (both != shown).any() and both.shape == shown.shape
+    images, masks = study_stacks(neck, ensemble.preset.stacks)
+    flipped = [
+        torch.from_numpy(np.ascontiguousarray(part))[None]
+        for part in (images[:, :, :, ::-1], masks[..., ::-1])
+    ]
+    other = [study_and_slice_logits(one, *flipped, CPU)[0] for one in ensemble.classifiers]
+    np.testing.assert_allclose(both, (shown + torch.cat(other).numpy()) / 2, atol=1e-5)
 
 
 def test_every_fold_has_a_say_in_where_the_levels_are(run):
@@ -58,20 +75,26 @@ def test_a_network_of_other_settings_is_refused(own_run, make, tmp_path, kind, f
     assert str(name) in str(error.value)
 
 
-@pytest.mark.parametrize("kind", [LOCATOR, CLASSIFIER])
+@pytest.mark.parametrize(
+    ("kind", "words"), [(CLASSIFIER, "1 of 2 folds"), (LOCATOR, "2 folds, 1 of 2 folds of the locator")]
+)
 @pytest.mark.parametrize("fold", [0, 1])
-def test_a_missing_fold_is_refused(own_run, kind, fold):
-    name = RunLayout(own_run).model(kind, fold)
-    name.unlink()
-    with pytest.raises(InputError) as error:
-        Ensemble.load(own_run, CPU)
-    assert str(name) in str(error.value) and "make " in str(error.value)
+def test_the_folds_that_are_there_answer(own_run, kind, words, fold):
+    whole = Ensemble.load(own_run, CPU)
+    RunLayout(own_run).model(kind, fold).unlink()
+    part = Ensemble.load(own_run, CPU)
+    assert folds_in_words(own_run) == words
+    neck = column()
+    kept = whole.predict(neck)[[1 - fold] if kind == CLASSIFIER else [0, 1]]
+    np.testing.assert_array_equal(part.predict(neck), kept)
+    assert len(part.locators) == (1 if kind == LOCATOR else 2)
 
 
-def test_the_same_last_fold_missing_from_both_networks_is_noticed(own_run):
-    for kind in (LOCATOR, CLASSIFIER):
-        (RunLayout(own_run).model(kind, 1)).unlink()
-    with pytest.raises(InputError, match="the run has 2 folds; `make locate`"):
+@pytest.mark.parametrize(("kind", "target"), [(CLASSIFIER, "make train"), (LOCATOR, "make locate")])
+def test_a_run_without_any_fold_of_a_network_is_refused(own_run, kind, target):
+    for fold in (0, 1):
+        RunLayout(own_run).model(kind, fold).unlink()
+    with pytest.raises(InputError, match=f"no finished {kind}.*`{target}`"):
         Ensemble.load(own_run, CPU)
 
 

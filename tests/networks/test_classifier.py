@@ -13,7 +13,7 @@ from cspine.competition.labels import PUBLISHED
 from cspine.competition.metric import best_constants, global_loss_of_constants
 from cspine.errors import InputError
 from cspine.networks import precision
-from cspine.networks.classifier import Classifier, make_encoder, study_and_slice_logits
+from cspine.networks.classifier import Classifier, SliceNet, make_encoder, study_and_slice_logits
 from cspine.settings.networks import ClassifierSettings
 from cspine.training.losses import competition_loss, slice_loss
 
@@ -123,6 +123,27 @@ def test_logits_of_studies_and_slices_are_the_networks_own(monkeypatch):
     monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
     for one, other in zip(study_and_slice_logits(model, images, masks, cpu), expected, strict=True):
         assert one.dtype == torch.float32 and torch.allclose(one, other, atol=0.1)
+
+
+@pytest.mark.parametrize("network", [Classifier, SliceNet])
+def test_heads_compute_in_float32_even_where_the_encoder_does_not(network):
+    """Half precision ends at 65504, and a sum of a hundred logits in bfloat16 has two digits."""
+    model = network(SMALL, 4)
+    images, masks = inputs(1)
+    seen = {}
+    for name, part in model.named_modules():
+        if isinstance(part, torch.nn.Linear | torch.nn.GRU | torch.nn.Conv2d):
+            part.register_forward_hook(
+                lambda _, given, found, name=name: seen.update(
+                    {name: (found[0] if isinstance(found, tuple) else found).dtype}
+                )
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(images, masks) if network is Classifier else model(images[0], masks[0])
+    heads = {name: dtype for name, dtype in seen.items() if not name.startswith("encoder.")}
+    assert heads and set(heads.values()) == {torch.float32}
+    assert torch.bfloat16 in {dtype for name, dtype in seen.items() if name.startswith("encoder.")}
+    assert all(part.dtype == torch.float32 for part in (found if isinstance(found, tuple) else (found,)))
 
 
 @pytest.mark.parametrize("name", ["no_such_encoder", "test_resnet.no_such_tag"])

@@ -224,6 +224,14 @@ def test_slice_targets():
     assert (slice_targets(one, 2, False, SETTINGS) == 0).all()  # whole, whatever boxes say
     assert (slice_targets(one, 4, False, SETTINGS) == 0).all()
     assert np.isnan(slice_targets(one, 4, True, SETTINGS)).all()  # broken, but nobody drew where
+    labels = np.zeros((50, 50, 50), np.uint8)  # planes of 2 mm, the first at -1 mm
+    labels[16:18, 10:20, 10:20], labels[18:19, 10:15, 10:20] = 5, 5  # 31 and 33 mm: whole; 35 mm: half of it
+    masked = replace(column(boxes=boxes, labels=labels), extents=(Extent(30.0, 36.0, *CENTRE_MM),) * 7)
+    few = replace(SETTINGS, slices=3)  # at 31, 33, 35 mm
+    assert slice_targets(masked, 4, True, few, dense=True).tolist() == [1, 1, 0.5]
+    assert slice_targets(masked, 4, True, few, Jitter(z_mm=2.0), dense=True).tolist() == [1, 0.5, 0]
+    assert (slice_targets(masked, 4, False, few, dense=True) == 0).all()
+    assert (slice_targets(one, 2, True, SETTINGS, dense=True) == slice_targets(one, 2, True, SETTINGS)).all()
     moved = slice_targets(one, 2, True, SETTINGS, Jitter(z_mm=(extent.bottom_mm - extent.top_mm) / 9))
     assert moved.tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
     assert slice_targets(one, 2, True, SETTINGS).dtype == np.float32

@@ -36,8 +36,16 @@ def test_a_neck_that_the_scan_cuts_is_sure_of_what_it_shows():
     assert (found.kind, found.levels) == (Kind.SURE, LEVELS[:5])
     assert found.note == "label map sure: C6, C7 not in view"
     assert found.in_view.tolist() == [True] * 5 + [False] * 2
-    above = judge(neck()[25:], MM, SURE)
-    assert (above.kind, above.levels) == (Kind.SURE, LEVELS[3:])
+    above = judge(neck(top=2), MM, SURE)  # C1 begins within reach of the scan's edge
+    assert (above.kind, above.levels) == (Kind.SURE, LEVELS)
+
+
+def test_what_a_cut_leaves_of_a_level_has_to_be_a_piece_of_it():
+    """A block of 5 planes is 1.4 times a C6: one plane of it counts as C6, a corner of that plane does not."""
+    labels = neck()[:39]
+    assert judge(labels, MM, SURE).levels == LEVELS[:6]
+    labels[38, 18:28, 19:28] = 0
+    assert judge(labels, MM, SURE).levels == LEVELS[:5]
 
 
 @pytest.mark.parametrize("levels", [(), (8,), (3,), (1, 2), (6, 7, 8)])
@@ -54,7 +62,12 @@ def test_a_gap_and_an_end_without_a_cut():
 
 
 def test_nothing_to_count_from():
-    assert "to count from" in reasons(neck(range(3, 7))[18:44])
+    for level, start in ((3, 20), (4, 26), (2, 16)):  # the scan begins with a whole C3, C4, and within C2
+        found = judge(neck()[start:], MM, SURE)
+        assert found.kind is Kind.DOUBTFUL and found.levels == LEVELS[level - 1 :]
+        assert found.reasons == (
+            "neither C1 nor the whole of C2 is in view, and counting from below is less certain",
+        )
 
 
 def test_order_and_distance():

@@ -129,7 +129,7 @@ def test_unknown_fields_are_refused_by_name(kind):
         (TrainSettings, "epochs", "many"),
         (TrainSettings, "epochs", 1.5),
         (TrainSettings, "batch_size", 0),
-        (TrainSettings, "grad_accumulation", 0),
+        (TrainSettings, "at_once", 0),
         (TrainSettings, "learning_rate", 0),
         (TrainSettings, "warmup_share", 1),
         (TrainSettings, "ema_decay", 1),
@@ -157,3 +157,22 @@ def test_settings_can_not_be_changed_later():
 def test_every_fold_of_every_seed_has_a_seed_of_its_own():
     seeds = [Preset(seed=seed).fold_seed(fold) for seed in range(3) for fold in range(20)]
     assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize(
+    ("batch", "at_once", "processes", "expected"),
+    [
+        (16, None, 1, (16, 1)),
+        (16, 1, 1, (1, 16)),
+        (16, 1, 2, (1, 8)),
+        (16, 8, 2, (8, 1)),
+        (16, 32, 4, (4, 1)),
+        (6, 4, 1, (3, 2)),
+        (1, None, 2, (1, 1)),
+        (16, 4, 3, (3, 2)),
+    ],
+)
+def test_a_batch_is_as_large_on_many_gpus_as_on_one(batch, at_once, processes, expected):
+    samples, steps = TrainSettings(batch_size=batch, at_once=at_once).steps_of(processes)
+    assert (samples, steps) == expected
+    assert batch <= samples * steps * processes < batch + processes

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from cspine.competition.labels import PUBLISHED, WEIGHTS
@@ -25,6 +26,20 @@ def test_competition_loss_is_least_at_2q_over_1_plus_q():
     losses = [competition_loss(torch.full((100, 8), float(np.log(p / (1 - p))), dtype=torch.float64), truth).item()
               for p in (best - 0.02, best, best + 0.02)]  # fmt: skip
     assert losses[1] < losses[0] and losses[1] < losses[2]
+
+
+def test_competition_loss_leaves_out_levels_of_unknown_state():
+    logits, truth = torch.randn(3, 8), (torch.rand(3, 8) < 0.5).float()
+    unknown = truth.clone()
+    unknown[1, 5:7] = torch.nan
+    found = competition_loss(logits, truth) - competition_loss(logits, unknown)
+    single = torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    left_out = (single * torch.where(truth > 0.5, 2.0, 1.0))[1, 5:7].sum()
+    zero = competition_loss(torch.zeros(1, 8), torch.zeros(1, 8))  # 14 weights of ln 2 over what is expected
+    assert found.item() == pytest.approx(float(left_out / 3 * zero / (14 * np.log(2))), rel=1e-4)
+    logits.requires_grad_()
+    competition_loss(logits, unknown).backward()
+    assert logits.grad.isfinite().all() and not logits.grad[1, 5:7].any()
 
 
 def test_slice_loss_ignores_unknown_slices():

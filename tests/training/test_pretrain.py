@@ -12,9 +12,16 @@ from cspine.errors import InputError
 from cspine.networks.checkpoints import read_description
 from cspine.settings.layout import CLASSIFIER, ENCODER, RunLayout
 from cspine.settings.training import TrainSettings
-from cspine.training.classify import ClassifierStage, _make_classifier, pretrain_encoder, train_fold
+from cspine.training.classify import (
+    ClassifierStage,
+    _encoder_loss,
+    _make_classifier,
+    pretrain_encoder,
+    train_fold,
+)
 from cspine.training.datasets import VertebraDataset
 from cspine.training.distributed import DistributedContext
+from cspine.training.losses import competition_loss, slice_loss
 
 FIT = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3, ema_decay=0.5, evaluate_every=1)
 
@@ -40,17 +47,95 @@ def stage(tmp_path):
     )
 
 
-def test_half_of_the_vertebrae_are_fractured_and_the_others_change_with_the_epoch(stage):
+@pytest.mark.parametrize("whole_each", [1, 3])
+def test_every_fractured_vertebra_and_whole_ones_that_change_with_the_epoch(stage, whole_each):
     annotate(stage.columns, stage.truth)
+    stage = replace(stage, preset=replace(stage.preset, whole_each=whole_each))
     studies = stage.dataset(0, held_out=False)
     vertebrae = VertebraDataset(studies)
     broken = int(sum(labels[:7].sum() for labels in studies.truth))
-    assert len(vertebrae) == 2 * broken > 0
+    assert len(vertebrae) == (1 + whole_each) * broken > 0
     shown = [vertebrae[-1, 0, index]["slices"].numpy() for index in range(len(vertebrae))]
     assert all(slices.max() == 1 for slices in shown[:broken])
     assert all(slices.max() == 0 for slices in shown[broken:])
     first, again, later = (vertebrae[epoch, 0, len(vertebrae) - 1]["images"] for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, later)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_fracture_without_boxes_is_shown_only_with_a_guess(stage, dense):
+    """Nobody drew a box here: with dense targets each slice's is how much of the vertebra it shows."""
+    without_boxes(stage)
+    studies = replace(stage, preset=replace(stage.preset, dense_targets=dense)).dataset(0, held_out=False)
+    vertebrae = VertebraDataset(studies)
+    broken = int(sum(labels[:7].sum() for labels in studies.truth))
+    assert len(vertebrae.fractured) == (broken if dense else 0) and broken
+    if dense:
+        targets = torch.stack([vertebrae[-1, 0, index]["slices"] for index in range(broken)])
+        assert not targets.isnan().any() and ((targets >= 0) & (targets <= 1)).all() and targets.max() > 0.8
+
+
+def test_a_level_out_of_view_is_unknown_and_never_shown_alone(stage):
+    uid, hidden = next(iter(stage.truth)), np.array([False] * 5 + [True] * 2)
+    arrays, meta = stage.columns.read(uid, mmap=False)
+    seen = {**meta["verdict"], "levels": [f"C{level}" for level in range(1, 6)]}
+    stage.columns.write(uid, arrays, {**meta, "verdict": seen})
+    stage.truth[uid][5] = 1.0  # broken, says train.csv, but the scan ends above
+    studies = replace(stage, folds={**stage.folds, uid: 1}).dataset(0, held_out=False)
+    number = studies.uids.index(uid)
+    sample = studies[-1, 0, number]
+    assert sample["truth"][:7].isnan().tolist() == hidden.tolist() and not sample["truth"][7].isnan()
+    assert sample["slices"].isnan().all(dim=1).tolist() == hidden.tolist()
+    vertebrae = VertebraDataset(studies)
+    shown = {level for study, level in [*vertebrae.fractured, *vertebrae.whole] if study == number}
+    assert shown == {0, 1, 2, 3, 4}
+    assert competition_loss(torch.zeros(1, 8), sample["truth"][None]).isfinite()
+
+
+def test_mixup_shows_mixtures_and_asks_for_both(stage):
+    """The loss of a mixture is the mixture of two losses; the same seed mixes alike."""
+    batch = {
+        "images": torch.tensor([0, 200], dtype=torch.uint8).reshape(2, 1, 1, 1, 1).expand(2, 3, 8, 8, 1),
+        "masks": torch.zeros(2, 3, 8, 8, dtype=torch.uint8),
+        "slices": torch.tensor([[0.0] * 3, [1.0] * 3]),
+    }
+    seen = []
+
+    def model(images, masks):
+        seen.append(images[:, 0, 0, 0, 0].tolist())
+        return torch.full((2, 3), 2.0)
+
+    shares = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        loss = _encoder_loss(model, batch, 0.5)
+        torch.manual_seed(seed)
+        assert loss == _encoder_loss(model, batch, 0.5)
+        shares.add(seen[-1][1])
+        other = slice_loss(torch.full((2, 3), 2.0), batch["slices"])
+        assert loss == pytest.approx(float(other), rel=1e-5)  # the same logits for all: whatever is mixed
+    assert len(shares) > 5 and min(shares) < 100 < max(shares)
+    _encoder_loss(model, batch, 0.0)
+    assert seen[-1] == [0, 200]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batch_norm_keeps_what_the_encoder_learnt_on_many_patients(stage, frozen):
+    annotate(stage.columns, stage.truth)
+    kept = replace(stage.preset, classifier=replace(stage.preset.classifier, frozen_norm=frozen))
+    stage = replace(stage, preset=kept)
+    train_fold(stage, 0)
+    encoder, classifier = (load_file(RunLayout(stage.run).model(kind, 0)) for kind in (ENCODER, CLASSIFIER))
+    means = [name for name in encoder if name.endswith("running_mean")]
+    assert means
+    same = [torch.equal(encoder[name], classifier[name]) for name in means]
+    assert all(same) if frozen else not any(same)
+
+
+def test_without_an_encoders_training_batch_norm_learns_in_the_classifiers(stage):
+    train_fold(replace(stage, preset=replace(stage.preset, encoder_training=None)), 0)
+    found = load_file(RunLayout(stage.run).model(CLASSIFIER, 0))
+    assert all(found[name].any() for name in found if name.endswith("running_mean"))
 
 
 def test_the_classifier_starts_from_the_encoder_that_was_trained(stage):
@@ -81,11 +166,17 @@ def test_a_kill_between_the_encoder_and_the_classifier_changes_no_weight(stage, 
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_without_boxes_it_says_so(stage):
+def without_boxes(stage):
     for uid in stage.truth:
         arrays, meta = stage.columns.read(uid, mmap=False)
         stage.columns.write(uid, {**arrays, "boxes": np.zeros((0, 6))}, meta)
+
+
+def test_without_boxes_and_dense_targets_it_says_so(stage):
+    without_boxes(stage)
+    stage = replace(stage, preset=replace(stage.preset, dense_targets=False))
     with pytest.raises(
-        InputError, match=r"encoder fold 0: 0 fractured vertebrae with boxes .*encoder_training = None"
+        InputError,
+        match=r"encoder fold 0: 0 fractured vertebrae with targets .*encoder_training = None.*dense_targets",
     ):
         pretrain_encoder(stage, 0, stage.dataset(0, held_out=False), stage.dataset(0, held_out=True))

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_it_learns_and_leaves_one_set_of_files(undisturbed):
 
 def test_metrics_name_the_global_score_before_the_other_forms(undisturbed):
     metrics = pd.read_csv(undisturbed / "metrics.csv")
-    assert list(metrics.columns) == ["epoch", "loss", "seconds", "score", "row", "column"]
+    assert list(metrics.columns) == ["epoch", "loss", "skipped", "seconds", "score", "row", "column"]
     assert metrics["epoch"].tolist() == [1, 2, 3, 4]
     assert metrics["loss"].notna().all() and metrics["seconds"].notna().all()
     assert metrics["score"].notna().tolist() == [False, True, False, True]
@@ -126,10 +127,10 @@ def test_killed_and_started_again_it_ends_in_the_same_weights(tmp_path, undistur
     command = [sys.executable, str(Path(tiny.__file__)), "kill", str(tmp_path / "fold0"), str(seed)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    story = json.loads(done.stdout)
+    story = json.loads(done.stdout.splitlines()[-1])
     assert story["code"] == 0 and story["kills"] >= 3
     assert any(step > 0 for _, step in story["steps"])  # somebody died within an epoch
-    assert all(step % SETTINGS.grad_accumulation == 0 for _, step in story["steps"])
+    assert all(step % (SETTINGS.batch_size // SETTINGS.at_once) == 0 for _, step in story["steps"])
     assert same(tmp_path / "fold0" / MODEL, undisturbed / MODEL)
     one, other = (
         pd.read_csv(folder / "metrics.csv").drop(columns="seconds")
@@ -230,13 +231,72 @@ def test_a_broken_state_is_named_and_not_run(tmp_path, monkeypatch, damage):
         train_network(make_training(tmp_path), SETTINGS, 5, ALONE)
 
 
-def test_a_loss_that_is_nan_stops_the_run(tmp_path):
-    training = replace(
-        make_training(tmp_path), loss=lambda model, batch: model(batch["x"]).sum() * float("nan")
-    )
-    with pytest.raises(InputError, match="tiny: the loss became NaN in epoch 1"):
-        train_network(training, SETTINGS, 5, ALONE)
+def spoiled(training, spoil):
+    """The training with a factor on the batch of every step of which `spoil` says so, as half precision would."""
+    steps = []
+
+    def loss(model, batch):
+        steps.append(1)
+        factor = spoil(len(steps) - 1)
+        found = training.loss(model, {"x": batch["x"] * factor, "y": batch["y"]})
+        return found * factor
+
+    return replace(training, loss=loss)
+
+
+@pytest.mark.parametrize("what", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, what):
+    """44 steps of which three spoil two of 16 updates: batch norm's figures and the weights stay whole."""
+    training = spoiled(make_training(tmp_path), lambda step: what if step in (4, 17, 18) else 1.0)
+    assert train_network(training, SETTINGS, 5, ALONE)
+    metrics = pd.read_csv(tmp_path / "metrics.csv")
+    assert metrics["skipped"].tolist() == [1, 1, 0, 0] and np.isfinite(metrics["loss"]).all()
+    assert all(part.isfinite().all() for part in load_file(tmp_path / MODEL).values())
+    untrained = tiny.evaluate(tiny.make_model().eval())["score"]
+    assert metrics["score"].min() < 0.9 * untrained
+
+
+def test_a_skipped_step_leaves_no_trace_after_a_resume(tmp_path, monkeypatch):
+    """What was skipped before a stop is still counted after it, and the weights are those of a run in one go."""
+
+    def bad(step):
+        return float("nan") if step in (4, 17) else 1.0
+
+    assert train_network(spoiled(make_training(tmp_path / "one"), bad), SETTINGS, 5, ALONE)
+    two = make_training(tmp_path / "two")
+    stopped_after(spoiled(two, bad), 3, monkeypatch)  # after 9 of 11 steps of the first epoch
+    assert train_network(spoiled(two, lambda step: bad(step + 9)), SETTINGS, 5, ALONE)
+    assert same(tmp_path / "one" / MODEL, tmp_path / "two" / MODEL)
+    columns = ["loss", "skipped", "score"]
+    one, other = (pd.read_csv(tmp_path / name / "metrics.csv")[columns] for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_a_loss_that_stays_nan_ends_the_run_with_advice(tmp_path, monkeypatch):
+    training = spoiled(make_training(tmp_path), lambda step: float("nan") if step > 20 else 1.0)
+    many = replace(SETTINGS, epochs=20)
+    with pytest.raises(
+        InputError, match=r"tiny: 20 updates in a row without a finite .* lower learning_rate"
+    ):
+        train_network(training, many, 5, ALONE)
     assert not (tmp_path / MODEL).exists()
+    left = torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["skipped_in_a_row"]
+    assert 0 < left < trainer.MOST_SKIPPED
+    done = []
+    again = spoiled(make_training(tmp_path), lambda step: done.append(step) or float("nan"))
+    with pytest.raises(InputError, match="20 updates in a row"):  # those before the stop count
+        train_network(again, many, 5, ALONE)
+    assert len(done) <= 3 * (trainer.MOST_SKIPPED - left)
+
+
+def test_each_epoch_is_one_line_of_a_log(tmp_path, capsys):
+    train_network(replace(make_training(tmp_path), place=(2, 5)), SETTINGS, 5, ALONE)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tiny")]
+    assert len(lines) == SETTINGS.epochs
+    assert all("(2 of 5)" in line and "loss" in line and "samples/s" in line for line in lines)
+    assert (
+        "epoch 2 of 4" in lines[1] and "score" in lines[1] and "score" not in lines[0] and "left" in lines[1]
+    )
 
 
 def test_accumulated_steps_are_one_large_batch(tmp_path, monkeypatch):
@@ -248,15 +308,15 @@ def test_accumulated_steps_are_one_large_batch(tmp_path, monkeypatch):
         torch.manual_seed(0)
         return torch.nn.Linear(8, 1)
 
-    for batch, accumulate in ((1, 11), (11, 1)):
-        training = replace(make_training(tmp_path / str(batch)), make_model=linear)
+    for at_once in (1, 11):
+        training = replace(make_training(tmp_path / str(at_once)), make_model=linear)
         train_network(
             training,
-            replace(SETTINGS, batch_size=batch, grad_accumulation=accumulate, repeats=1, epochs=3),
+            replace(SETTINGS, batch_size=11, at_once=at_once, repeats=1, epochs=3),
             5,
             ALONE,
         )
-        found.append(load_file(tmp_path / str(batch) / MODEL)["weight"])
+        found.append(load_file(tmp_path / str(at_once) / MODEL)["weight"])
     assert torch.allclose(*found, atol=1e-5)
 
 
@@ -270,7 +330,7 @@ def test_the_learning_rate_rises_and_falls(tmp_path, monkeypatch):
         return value
 
     monkeypatch.setattr(Trainer, "_step", watch)
-    settings = replace(SETTINGS, epochs=10, grad_accumulation=1, warmup_share=0.1, learning_rate=0.01)
+    settings = replace(SETTINGS, epochs=10, batch_size=2, warmup_share=0.1, learning_rate=0.01)
     train_network(make_training(tmp_path), settings, 5, ALONE)
     assert len(rates) == 110 and rates[0] == pytest.approx(0.01 / 50)
     assert max(rates) > 0.0095 and 9 <= rates.index(max(rates)) <= 12

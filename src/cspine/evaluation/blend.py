@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from cspine import cli, storage
+from cspine.competition import rows
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.tables import read_train
+from cspine.competition.tables import read_submission, read_train
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
 from cspine.evaluation.cross_validation import conclude, read_oof_logits
@@ -90,7 +91,10 @@ def blend_runs(raw: Path, runs: Sequence[Path], out: Path) -> None:
         write_blend(
             out, BlendWeights(paths, tuple(map(float, found.level)), tuple(map(float, found.overall)))
         )
-        conclude(train, frame, out)
+        covered, _ = rows.wide(
+            read_submission(RunLayout(runs[0]).oof, advice="`make cv` makes it"), what=runs[0]
+        )
+        conclude(train, frame, out, covered)
     read = " ".join(str(run) for run in runs)
     cli.log_stage(
         "blend", read=read, wrote=out, studies=len(frame), fitted_weights="yes" if found.fitted else "no"

@@ -1,5 +1,6 @@
 """The folds of a run put together: held-out logits, the steps to values, out-of-fold predictions and their scores."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class OutOfFold:
     """What the folds of a run say about the studies that they never saw."""
 
     studies: list[str]
-    """All labelled studies."""
+    """All labelled studies of the folds that are there."""
     values: np.ndarray
     """Values to submit, float64 (n, 8); the constants where a study has no logits."""
     truth: np.ndarray
@@ -54,17 +55,25 @@ def cross_validate(raw: Path, cache: Path, run: Path) -> None:
         If train.csv, the split or a fold's logits are missing or can't be used.
     """
     train, folds = read_train(raw), read_folds(CacheLayout(cache).folds)
-    result = conclude(train, read_logits(run, folds), run)
+    logits = read_logits(run, folds)
+    there = sorted(set(logits["fold"]))
+    count = folds.max() + 1
+    covered = list(train[UID_COLUMN])
+    if len(there) < count:
+        covered = [uid for uid in covered if folds.get(uid) in there]
+        print(f"{len(there)} of {count} folds; out of fold covers {len(covered)} of {len(train)} studies\n")
+    result = conclude(train, logits, run, covered)
     cli.log_stage(
         "cv",
         read=run / CLASSIFIER,
         wrote=f"{RunLayout(run).oof} and {RunLayout(run).calibration}",
         studies=len(result.studies),
+        folds=f"{len(there)} of {count}",
         fell_back_to_constants=len(result.without_logits),
     )
 
 
-def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path) -> OutOfFold:
+def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path, covered: Sequence[str]) -> OutOfFold:
     """Turn held-out logits into values, write all three files of a run, print what came out.
 
     Parameters
@@ -75,6 +84,8 @@ def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path) -> OutOfFold:
         Held-out logits, as from `read_logits`.
     run : Path
         The folder of the run or blend.
+    covered : sequence of str
+        As in `merge_folds`.
 
     Returns
     -------
@@ -86,7 +97,7 @@ def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path) -> OutOfFold:
     InputError
         As `merge_folds`.
     """
-    layout, result = RunLayout(run), merge_folds(train, logits)
+    layout, result = RunLayout(run), merge_folds(train, logits, covered)
     storage.write_csv(layout.oof_logits, logits.reset_index())
     storage.write_json(layout.calibration, asdict(result.ladder.calibration))
     storage.write_csv(layout.oof, long(result.studies, result.values))
@@ -98,7 +109,7 @@ def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path) -> OutOfFold:
     return result
 
 
-def merge_folds(train: pd.DataFrame, logits: pd.DataFrame) -> OutOfFold:
+def merge_folds(train: pd.DataFrame, logits: pd.DataFrame, covered: Sequence[str]) -> OutOfFold:
     """Turn held-out logits into values, and fall back to constants where there are none.
 
     Parameters
@@ -107,11 +118,13 @@ def merge_folds(train: pd.DataFrame, logits: pd.DataFrame) -> OutOfFold:
         All labelled studies, as from `tables.read_train`.
     logits : DataFrame
         Held-out logits, as from `read_logits`.
+    covered : sequence of str
+        The studies that get a value: all labelled ones, or those of the folds that are there.
 
     Returns
     -------
     OutOfFold
-        Values of all labelled studies, and the calibration.
+        Their values, and the calibration.
 
     Raises
     ------
@@ -128,19 +141,19 @@ def merge_folds(train: pd.DataFrame, logits: pd.DataFrame) -> OutOfFold:
     constants = training_constants(train)
     truth, known = labels.loc[logits.index].to_numpy(), logits[list(PREDICTION_TYPES)].to_numpy()
     ladder = climb(known, truth, random_groups(list(logits.index)), constants)
-    values = pd.DataFrame(np.tile(constants, (len(labels), 1)), labels.index, labels.columns)
+    values = pd.DataFrame(np.tile(constants, (len(covered), 1)), list(covered), labels.columns)
     values.loc[logits.index, :] = ladder.values
     return OutOfFold(
-        studies=list(labels.index),
+        studies=list(covered),
         values=values.to_numpy(),
-        truth=labels.to_numpy(),
-        without_logits=[uid for uid in labels.index if uid not in logits.index],
+        truth=labels.loc[list(covered)].to_numpy(),
+        without_logits=[uid for uid in covered if uid not in logits.index],
         ladder=ladder,
     )
 
 
 def read_logits(run: Path, folds: pd.Series) -> pd.DataFrame:
-    """Read the held-out logits of all folds.
+    """Read the held-out logits of the folds that are trained.
 
     Parameters
     ----------
@@ -157,17 +170,19 @@ def read_logits(run: Path, folds: pd.Series) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If those of a fold are missing or can't be used.
+        If no fold has any, or those of a fold can't be used.
     """
-    return pd.concat([_fold_logits(run, fold, folds) for fold in range(folds.max() + 1)])
+    layout = RunLayout(run)
+    there = [fold for fold in range(folds.max() + 1) if layout.logits(fold).is_file()]
+    if not there:
+        raise InputError(
+            f"{layout.logits(0)}: no such file, nor that of another fold; `make train` makes them"
+        )
+    return pd.concat([_fold_logits(run, fold, folds) for fold in there])
 
 
 def _fold_logits(run: Path, fold: int, folds: pd.Series) -> pd.DataFrame:
     path = RunLayout(run).logits(fold)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file; fold {fold} is not trained yet: `make train FOLD={fold}` makes it"
-        )
     frame = pd.read_csv(path, dtype={UID_COLUMN: str}, float_precision="round_trip").set_index(UID_COLUMN)
     wrong = [uid for uid in frame.index if folds.get(uid) != fold]
     if wrong or list(frame.columns) != list(PREDICTION_TYPES) or not np.isfinite(frame.to_numpy()).all():

@@ -11,7 +11,7 @@ from cspine.evaluation.calibration import Calibration
 from cspine.evaluation.figures import png
 from cspine.evaluation.named_scan import locate_scan
 from cspine.evaluation.study_picture import study_picture
-from cspine.inference.blends import load_models
+from cspine.inference.blends import in_words, load_models
 from cspine.inference.studies import Limits, predict_studies
 from cspine.settings.layout import DEFAULT_RUN
 
@@ -74,4 +74,6 @@ def predict_one(study: Path, run: Path, out: Path) -> None:
     picture = target.with_suffix(".png")
     title = f"{name}, window {models.window_name}"
     storage.write_bytes(picture, png(study_picture(found.column, values, title=title)))
-    cli.log_stage("predict", read=study, wrote=f"{target} and {picture}", seconds=seconds)
+    cli.log_stage(
+        "predict", read=study, wrote=f"{target} and {picture}", models=in_words(run), seconds=seconds
+    )

@@ -18,7 +18,8 @@ from cspine.evaluation.cross_validation import read_oof_logits
 from cspine.evaluation.gate import require_lower_bound
 from cspine.evaluation.intervals import DRAWS, SEED, Estimate, draw_studies, resample
 from cspine.evaluation.score_table import CAVEAT, format_folds, format_tables, score_table, to_dict
-from cspine.settings.layout import RunLayout
+from cspine.networks.fold_models import read_fold_description
+from cspine.settings.layout import CLASSIFIER, MODEL, RunLayout
 
 OUT_OF_FOLD = "out of fold"
 Group = tuple[np.ndarray, np.ndarray]
@@ -138,13 +139,22 @@ def out_of_fold(path: Path, train: pd.DataFrame, partial: bool = False) -> tuple
     name = OUT_OF_FOLD
     if len(missing):
         name = f"{OUT_OF_FOLD}, {len(uids)} of {len(train)} studies"
-        if not partial:
+        if not partial and not _whole_folds(path.parent, missing):
             raise InputError(
                 f"{path}: found {len(uids)} of {len(train)} training studies, without {checks.first_few(missing)}; "
                 "expected all of them; finish the folds (`make train`, `make cv`), or score what is there with "
                 "--partial, which says how many"
             )
     return name, (truth.loc[uids].to_numpy(), prediction), uids
+
+
+def _whole_folds(run: Path, missing: pd.Index) -> bool:
+    """Whether a run lacks these studies since their folds are not trained, which `make cv` has said."""
+    if not RunLayout(run).oof_logits.is_file() or not any(run.glob(f"{CLASSIFIER}/fold*/{MODEL}")):
+        return False
+    one = read_fold_description(RunLayout(run).models(CLASSIFIER)[0], CLASSIFIER)
+    logits = read_oof_logits(run)
+    return logits["fold"].nunique() < one.folds and not logits.index.isin(missing).any()
 
 
 def _by_fold(run: Path, uids: Sequence[str], group: Group) -> dict[str, Group]:

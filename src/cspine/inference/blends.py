@@ -11,7 +11,7 @@ from cspine import storage
 from cspine.competition.labels import LEVELS
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
-from cspine.inference.ensemble import Answer, Ensemble
+from cspine.inference.ensemble import Answer, Ensemble, folds_in_words
 from cspine.settings.layout import RunLayout
 
 
@@ -64,6 +64,27 @@ def members_of(run: Path) -> list[Path]:
     """
     blend = read_blend(run)
     return [Path(run)] if blend is None else list(blend.runs)
+
+
+def in_words(run: Path) -> str:
+    """Say which networks answer.
+
+    Parameters
+    ----------
+    run : Path
+        A run's folder, or a blend's.
+
+    Returns
+    -------
+    str
+        How many folds of each member there are.
+
+    Raises
+    ------
+    InputError
+        As `read_blend` and `folds_in_words`.
+    """
+    return "; ".join(folds_in_words(member) for member in members_of(run))
 
 
 def read_blend(run: Path) -> BlendWeights | None:
@@ -214,6 +235,11 @@ def load_models(run: Path, device: torch.device | None = None) -> Models:
     members = [Ensemble.load(one, device) for one in weights.runs]
     first = members[0]
     for one, member in zip(weights.runs, members, strict=True):
+        if len(member.classifiers) != len(first.classifiers):
+            raise InputError(
+                f"{one}: found {folds_in_words(one)}, but {folds_in_words(weights.runs[0])} in {weights.runs[0]}; "
+                "expected the same folds in every member; `make train` makes those that are missing"
+            )
         if (member.split, member.spacing_mm) != (first.split, first.spacing_mm):
             raise InputError(
                 f"{one}: found another split of the studies, or a locator at {member.spacing_mm} mm; expected those "

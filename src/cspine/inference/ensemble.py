@@ -28,7 +28,7 @@ from cspine.settings.presets import Preset, reproducible_settings
 
 
 def models_of(run: Path) -> tuple[list[Path], list[Path]]:
-    """List the checkpoints of a run's locators and classifiers, by fold.
+    """List the checkpoints of a run's locators and classifiers, by fold; there may be fewer than the split has folds.
 
     Parameters
     ----------
@@ -45,18 +45,12 @@ def models_of(run: Path) -> tuple[list[Path], list[Path]]:
     Raises
     ------
     InputError
-        If a fold of the split is missing of either, or if two of them come from different splits.
+        If there is none of either, or if two of them come from different splits.
     """
     layout = RunLayout(run)
     found = {kind: layout.models(kind) for kind in (LOCATOR, CLASSIFIER)}
     first = read_fold_description(found[LOCATOR][0], LOCATOR)
     for kind, paths in found.items():
-        for fold in range(first.folds):
-            path = layout.model(kind, fold)
-            if path not in paths:
-                raise InputError(
-                    f"{path}: no such checkpoint, but the run has {first.folds} folds; `{MADE_BY[kind]}` makes it"
-                )
         for path in paths:
             one = read_fold_description(path, kind)
             if (one.split, one.folds) != (first.split, first.folds):
@@ -69,6 +63,34 @@ def models_of(run: Path) -> tuple[list[Path], list[Path]]:
                     f"{path}: this is fold {one.fold} in another's place; delete it and run `{MADE_BY[kind]}`"
                 )
     return found[LOCATOR], found[CLASSIFIER]
+
+
+def folds_in_words(run: Path) -> str:
+    """Say how many of its folds a run has.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+
+    Returns
+    -------
+    str
+        As "5 folds", or "1 of 5 folds" where the others are not trained; of the locator too if it differs.
+
+    Raises
+    ------
+    InputError
+        As `models_of`.
+    """
+    locators, classifiers = models_of(run)
+    folds = read_fold_description(classifiers[0], CLASSIFIER).folds
+
+    def words(found: list[Path]) -> str:
+        return f"{folds} folds" if len(found) == folds else f"{len(found)} of {folds} folds"
+
+    located = "" if len(locators) == folds else f", {words(locators)} of the locator"
+    return words(classifiers) + located
 
 
 @dataclass(frozen=True)
@@ -224,7 +246,10 @@ class Ensemble:
         """
         images, masks = study_stacks(column, self.preset.stacks)
         batch = torch.from_numpy(images)[None], torch.from_numpy(masks)[None]
-        answers = [study_and_slice_logits(classifier, *batch, self.device) for classifier in self.classifiers]
+        answers = [
+            study_and_slice_logits(classifier, *batch, self.device, self.preset.mirrored_too)
+            for classifier in self.classifiers
+        ]
         return torch.cat([study for study, _ in answers]).double().numpy()
 
 

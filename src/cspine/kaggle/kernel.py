@@ -20,7 +20,7 @@ from cspine.competition.tables import read_sample
 from cspine.errors import InputError
 from cspine.evaluation.averaging import FoldNoise
 from cspine.evaluation.calibration import Calibration
-from cspine.inference.blends import load_models
+from cspine.inference.blends import in_words, load_models
 from cspine.inference.studies import Limits, Prediction, predict_studies
 from cspine.settings.layout import FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
 
@@ -37,6 +37,8 @@ class InferenceReport:
     studies: int = 0
     predicted: int = 0
     seconds: float = 0.0
+    models: str = ""
+    """How many folds of each run answered."""
     problem: str = ""
     """What kept the models from being used at all."""
     fell_back: dict[str, str] = field(default_factory=dict)
@@ -152,6 +154,7 @@ class KernelRun:
         decoded = self.working / "decoded"
         shutil.rmtree(decoded, ignore_errors=True)
         limits = Limits(workers=os.cpu_count() or 2, until=until)
+        self.report.models = in_words(models)
         found = predict_studies(folders, load_models(models), decoded, limits)
         try:
             for prediction in cli.progress(found, unit="study", total=len(folders), what="predict"):
@@ -187,6 +190,7 @@ class KernelRun:
             "kernel",
             read=self.competition,
             wrote=self.path,
+            models=self.report.models or "none",
             studies=len(self.studies),
             predicted=len(self.fold_logits),
             seconds_a_study=round(self.report.seconds / max(len(self.studies), 1), 2),

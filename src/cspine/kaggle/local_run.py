@@ -68,6 +68,7 @@ def make_submission(competition: Path, run: Path, script: Path, out: Path) -> No
         "submission",
         read=f"{competition} and {run}",
         wrote=result,
+        models=report["models"],
         studies=report["studies"],
         predicted=report["predicted"],
         fell_back_to_constants=len(report["fell_back"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cspine import cli, storage
 from cspine.errors import InputError
+from cspine.inference.blends import in_words
 from cspine.kaggle.bundle import assemble
 
 
@@ -59,7 +60,12 @@ def prepare_push(sources: PushSources, out: Path) -> None:
         storage.write_json(metadata, json.loads(text))
     megabytes = round(sum(path.stat().st_size for path in files) / 1e6, 1)
     cli.log_stage(
-        "push", read=sources.run, wrote=f"{bundle} and {kernel}", files=len(files), megabytes=megabytes
+        "push",
+        read=sources.run,
+        wrote=f"{bundle} and {kernel}",
+        models=in_words(sources.run),
+        files=len(files),
+        megabytes=megabytes,
     )
     print(
         "nothing was sent; with Kaggle credentials these two commands do it:\n"

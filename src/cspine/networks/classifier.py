@@ -39,13 +39,19 @@ def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "")
         For an unknown name and for pretrained weights that can't be had.
     """
     options = dict(settings.encoder_options)
+    if settings.drop_path:
+        options["drop_path_rate"] = settings.drop_path
     if weights:
         options["pretrained_cfg_overlay"] = {"file": weights}
     try:
         return timm.create_model(
             settings.encoder, pretrained=settings.pretrained, in_chans=channels, num_classes=0, **options
         )
-    except (RuntimeError, KeyError) as error:  # unknown model or tag, or weights of another encoder
+    except (
+        RuntimeError,
+        KeyError,
+        TypeError,
+    ) as error:  # unknown model, tag or option, or another encoder's weights
         reason = str(error).partition("\n")[0][:160] + (f", weights {weights}" if weights else "")
         raise InputError(
             f"encoder {settings.encoder!r}: timm can't make it ({reason}); see timm.list_models() and "
@@ -114,7 +120,9 @@ class SliceNet(nn.Module):
         Tensor of float, shape (batch, slices)
             Slice logits.
         """
-        return self.head(self.encoder(encoder_input(images, masks))).reshape(images.shape[:2])
+        features = self.encoder(encoder_input(images, masks)).float()
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features).reshape(images.shape[:2])
 
 
 class Classifier(nn.Module):
@@ -153,6 +161,27 @@ class Classifier(nn.Module):
         self.context_head = _zero_init(nn.Linear(width, 1))
         self.patient_scale = nn.Parameter(torch.ones(()))
         self.patient_bias = nn.Parameter(torch.zeros(()))
+        self.norm_is_learnt = False
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Switch between training and evaluation; see `frozen_norm` of the settings.
+
+        Parameters
+        ----------
+        mode : bool
+            True for training.
+
+        Returns
+        -------
+        Classifier
+            Itself.
+        """
+        super().train(mode)
+        if self.norm_is_learnt and self.settings.frozen_norm:
+            for part in self.encoder.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
 
     def load_pretrained(self, learnt: SliceNet, prior_shift: float) -> None:
         """Take over an encoder that was trained on single slices, with its head.
@@ -168,6 +197,7 @@ class Classifier(nn.Module):
         self.slice_alone.load_state_dict(learnt.head.state_dict())
         with torch.no_grad():
             self.slice_alone.bias.add_(prior_shift)
+        self.norm_is_learnt = True
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Give a batch of studies their logits.
@@ -187,7 +217,28 @@ class Classifier(nn.Module):
             Slice logits.
         """
         batch, levels, slices = images.shape[:3]
-        features = self.encoder(encoder_input(images, masks)).reshape(batch * levels, slices, -1)
+        features = self.encoder(encoder_input(images, masks)).reshape(batch * levels, slices, -1).float()
+        with torch.autocast(features.device.type, enabled=False):  # sums of many logits need every digit
+            return self.answer(features, batch)
+
+    def answer(self, features: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """Compute everything above the encoder.
+
+        Parameters
+        ----------
+        features : Tensor of float32, shape (batch * 7, slices, features)
+            What the encoder says about each slice.
+        batch : int
+            Number of studies.
+
+        Returns
+        -------
+        study : Tensor of float32, shape (batch, 8)
+            As from `forward`.
+        slices : Tensor of float32, shape (batch, 7, slices)
+            As from `forward`.
+        """
+        levels, slices = len(LEVELS), features.shape[1]
         seen, _ = self.sequence(self.reduce(features))  # (vertebrae, slices, 2 hidden)
         slice_logits = (self.slice_alone(features) + self.slice_head(seen))[..., 0]
         share = (self.attention(seen) + slice_logits[..., None].detach()).softmax(dim=1)
@@ -205,7 +256,7 @@ class Classifier(nn.Module):
 
 @torch.inference_mode()
 def study_and_slice_logits(
-    classifier: Classifier, images: Tensor, masks: Tensor, device: torch.device
+    classifier: Classifier, images: Tensor, masks: Tensor, device: torch.device, mirrored_too: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Compute the logits of one classifier, of studies and of their slices.
 
@@ -219,6 +270,8 @@ def study_and_slice_logits(
         Their masks.
     device : torch.device
         Where the classifier is.
+    mirrored_too : bool
+        Whether the stacks are also shown with left and right exchanged, and the two answers averaged.
 
     Returns
     -------
@@ -227,6 +280,11 @@ def study_and_slice_logits(
     slices : Tensor of float32, shape (batch, 7, slices)
         One a slice of each vertebra, on the CPU.
     """
+    images, masks = images.to(device), masks.to(device)
+    views = [(images, masks)]
+    if mirrored_too:
+        views.append((images.flip(-2), masks.flip(-1)))
     with autocast(device):
-        study, slices = classifier(images.to(device), masks.to(device))
-    return study.float().cpu(), slices.float().cpu()
+        answers = [classifier(*view) for view in views]
+    study, slices = (torch.stack(parts).mean(dim=0) for parts in zip(*answers, strict=True))
+    return study.cpu(), slices.cpu()

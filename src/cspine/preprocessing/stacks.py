@@ -180,6 +180,7 @@ def slice_targets(
     fractured: bool,
     settings: StackSettings,
     jitter: Jitter = Jitter(),  # noqa: B008
+    dense: bool = False,
 ) -> np.ndarray:
     """Say which slices of a vertebra show its fracture.
 
@@ -195,21 +196,32 @@ def slice_targets(
         How many slices are shown.
     jitter : Jitter
         The displacement of the crop.
+    dense : bool
+        Whether a fractured level without boxes gets a guess: how much of the vertebra a slice shows.
 
     Returns
     -------
     ndarray of float32, shape (slices,)
-        1 a box of this level lies within half a slice distance, 0 it does not or the level is whole, NaN
-        unknown (fractured, but nobody drew boxes).
+        1 a box of this level lies within half a slice distance, 0 it does not or the level is whole. Fractured, but
+        nobody drew boxes: NaN, or with `dense` the area of the vertebra's mask in the slice as a share of its largest.
     """
     if not fractured:
         return np.zeros(settings.slices, np.float32)
     heights = column.boxes[column.boxes[:, LEVEL] == level + 1, Z]
-    if not len(heights):
-        return np.full(settings.slices, np.nan, np.float32)
     positions = slice_positions(column.extents[level], settings, jitter)
+    if not len(heights):
+        return _shown(column, level, positions) if dense else np.full(settings.slices, np.nan, np.float32)
     reach = max(abs(positions[-1] - positions[0]) / max(settings.slices - 1, 1), column.spacing_mm[0]) / 2
     return (np.abs(positions[:, None] - heights[None]).min(axis=1) <= reach).astype(np.float32)
+
+
+def _shown(column: Column, level: int, positions: np.ndarray) -> np.ndarray:
+    """How much of a vertebra's mask slices show, as a share of the slice that shows most: float32 (slices,)."""
+    areas = (column.labels == level + 1).sum(axis=(1, 2))
+    index = np.rint((positions - column.label_origin_mm[0]) / column.label_spacing_mm[0]).astype(int)
+    inside = (index >= 0) & (index < len(areas))
+    shown = np.where(inside, areas[np.clip(index, 0, len(areas) - 1)], 0)
+    return (shown / max(areas.max(), 1)).astype(np.float32)
 
 
 def study_stacks(

@@ -19,7 +19,9 @@ ODD_VOLUME = 2.6
 STEP_MM = (8.5, 31.0)
 """Distance of two neighbours' centres: below and above it one of them is doubted; replicas have 11 to 24 mm."""
 LEAST_MM3 = 1500.0
-"""A piece smaller than this is no vertebra; at a cut there may be less of it."""
+"""A piece smaller than this is no vertebra."""
+LEAST_OF_CUT = 0.2
+"""Share of a level's mean volume that must be there where the scan cuts it: less is as likely its neighbour's."""
 END_MM = 8.0
 """A level this near to a face of the scan may be cut off by it."""
 SURE = 0.75
@@ -162,11 +164,12 @@ def _pieces(labels: np.ndarray, spacing_mm: float) -> dict[str, _Piece]:
         mm3 = float(here.sum()) * spacing_mm**3
         above, below = bounds[0].start < near, bounds[0].stop > labels.shape[0] - near
         aside = any(b.start < 1 or b.stop > n - 1 for b, n in zip(bounds[1:], labels.shape[1:], strict=True))
-        if mm3 < LEAST_MM3 * (0.4 if above or below or aside else 1.0):
+        name = LEVELS[number] if number < len(LEVELS) else "T"
+        cut = above or below or aside
+        if mm3 < (LEAST_OF_CUT * VOLUMES_MM3.get(name, LEAST_MM3) if cut else LEAST_MM3):
             continue
         start = np.array([b.start for b in bounds])
         centre = (np.argwhere(here).mean(axis=0) + start) * spacing_mm
-        name = LEVELS[number] if number < len(LEVELS) else "T"
         pieces[name] = _Piece(mm3, centre, above, below, aside)
     return pieces
 
@@ -214,6 +217,6 @@ def _ends(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
         reasons.append(f"nothing found above {found[0]}, though the scan goes on")
     if found[-1] != "C7" and not last.cut_below and not last.cut_aside:
         reasons.append(f"nothing found below {found[-1]}, though the scan goes on")
-    if found[0] not in ("C1", "C2") and "T" not in pieces:
-        reasons.append("neither C2 nor a thoracic vertebra is in view to count from")
+    if found[0] not in ("C1", "C2") or (found[0] == "C2" and first.cut):
+        reasons.append("neither C1 nor the whole of C2 is in view, and counting from below is less certain")
     return reasons

@@ -1,6 +1,6 @@
 """Presets by name: every setting that shapes a run, in one place."""
 
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from cspine.settings.preprocessing import ColumnSettings, StackSettings
 from cspine.settings.strict import STRICT
 from cspine.settings.training import AugmentSettings, TrainSettings, VolumeAugmentSettings
 
-PresetName = Literal["smoke", "demo", "t4", "gpu-80gb"]
+PresetName = Literal["smoke", "demo", "gpu-12gb", "t4", "gpu-24gb", "gpu-80gb"]
 DEFAULT_PRESET: PresetName = "t4"
 
 
@@ -26,12 +26,20 @@ class Preset:
     classifier: ClassifierSettings = ClassifierSettings()
     locator_training: TrainSettings = TrainSettings()
     encoder_training: TrainSettings | None = None
-    """How the encoder learns on single annotated slices first; None: it does not."""
+    """How the encoder learns on single vertebrae first; None: it does not."""
+    whole_each: Annotated[int, Field(ge=1)] = 3
+    """Whole vertebrae for each fractured one that the encoder is shown in an epoch."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Parameter of the beta distribution from which the share comes in which two vertebrae are mixed; 0: none are."""
+    dense_targets: bool = True
+    """A fractured level without boxes has targets too: how much of the vertebra each slice shows. Else none."""
     classifier_training: TrainSettings = TrainSettings()
     locator_augment: VolumeAugmentSettings = VolumeAugmentSettings()
     augment: AugmentSettings = AugmentSettings()
     slice_loss: Annotated[float, Field(ge=0)] = 0.3
     """Weight of the slice supervision beside the competition's loss."""
+    mirrored_too: bool = False
+    """Show each stack also with left and right exchanged when a study is predicted: twice the time."""
 
     def fold_seed(self, fold: int) -> int:
         """Give the seed from which everything in one fold's training follows.
@@ -47,6 +55,47 @@ class Preset:
             A seed of that fold's own.
         """
         return self.seed * 100 + fold
+
+    def with_workers(self, workers: int) -> "Preset":
+        """Give the same preset for a machine with more or fewer cores a GPU.
+
+        Parameters
+        ----------
+        workers : int
+            Processes that make batches, for each GPU and network.
+
+        Returns
+        -------
+        Preset
+            Nothing else is changed.
+        """
+        encoder = self.encoder_training
+        return replace(
+            self,
+            locator_training=replace(self.locator_training, workers=workers),
+            encoder_training=None if encoder is None else replace(encoder, workers=workers),
+            classifier_training=replace(self.classifier_training, workers=workers),
+        )
+
+
+TUNED_ENCODER = TrainSettings(
+    epochs=12, batch_size=16, at_once=8, learning_rate=2e-4, evaluate_every=4, workers=2, ema_decay=0.998
+)
+TUNED = Preset(
+    stacks=StackSettings(slices=15, neighbours=2, neighbour_mm=1.0, crop_mm=80.0, image_px=256),
+    classifier=ClassifierSettings(drop_path=0.2),
+    locator_training=TrainSettings(
+        epochs=40, batch_size=4, at_once=2, repeats=4, learning_rate=1e-3, evaluate_every=10, workers=2
+    ),
+    encoder_training=TUNED_ENCODER,
+    classifier_training=TrainSettings(
+        epochs=20, batch_size=16, at_once=1, learning_rate=2e-4, evaluate_every=2, workers=2, ema_decay=0.998
+    ),
+    augment=AugmentSettings(rotate_deg=22.0),
+    mixup=0.3,
+    mirrored_too=True,
+)
+"""What the presets for the real data have in common: this one is for Kaggle's two T4."""
 
 
 PRESETS: dict[PresetName, Preset] = {
@@ -77,7 +126,7 @@ PRESETS: dict[PresetName, Preset] = {
             epochs=2, batch_size=2, repeats=2, learning_rate=5e-4, ema_decay=0.95, evaluate_every=2
         ),
         encoder_training=TrainSettings(
-            epochs=50, batch_size=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=50
+            epochs=25, batch_size=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=25
         ),
         classifier_training=TrainSettings(
             epochs=2, batch_size=4, learning_rate=7e-4, ema_decay=0.98, evaluate_every=2
@@ -94,44 +143,42 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         slice_loss=1.0,
     ),
-    # Kaggle's two T4 (15 GB each).
-    "t4": Preset(
-        locator_training=TrainSettings(
-            epochs=40, batch_size=2, repeats=4, learning_rate=1e-3, evaluate_every=10, workers=2
-        ),
-        encoder_training=TrainSettings(
-            epochs=12, batch_size=8, learning_rate=2e-4, evaluate_every=4, workers=2, ema_decay=0.998
-        ),
-        classifier_training=TrainSettings(
-            epochs=20,
-            batch_size=1,
-            grad_accumulation=8,
-            learning_rate=2e-4,
-            evaluate_every=2,
-            workers=2,
-            ema_decay=0.998,
-        ),
-    ),
-    # One GPU of 80 GB or more.
-    "gpu-80gb": Preset(
-        stacks=StackSettings(slices=15, neighbours=2, neighbour_mm=1.0, crop_mm=96.0, image_px=384),
-        locator_training=TrainSettings(
-            epochs=60, batch_size=4, repeats=4, learning_rate=1e-3, evaluate_every=10, workers=6
-        ),
-        encoder_training=TrainSettings(
-            epochs=12, batch_size=16, learning_rate=2e-4, evaluate_every=4, workers=12, ema_decay=0.998
-        ),
-        classifier_training=TrainSettings(
-            epochs=24,
-            batch_size=4,
-            grad_accumulation=2,
-            learning_rate=2e-4,
-            evaluate_every=2,
-            workers=12,
-            ema_decay=0.998,
-        ),
-    ),
+    # One GPU of 12 to 16 GB.
+    "gpu-12gb": replace(TUNED, stacks=replace(TUNED.stacks, image_px=224)),
+    # Kaggle's two T4 of 15 GB each.
+    "t4": TUNED,
+    # One GPU of 24 GB.
+    "gpu-24gb": replace(TUNED, stacks=replace(TUNED.stacks, image_px=320)).with_workers(6),
+    # One GPU of 80 GB.
+    "gpu-80gb": replace(
+        TUNED,
+        stacks=replace(TUNED.stacks, image_px=384),
+        locator_training=replace(TUNED.locator_training, epochs=60, batch_size=4),
+        encoder_training=replace(TUNED_ENCODER, at_once=16),
+        classifier_training=replace(TUNED.classifier_training, epochs=24, at_once=2),
+    ).with_workers(12),
 }
+
+
+@dataclass(frozen=True, config=STRICT)
+class Machine:
+    """What a preset is for, and how fast it is taken to be."""
+
+    name: str
+    gpus: int
+    gib: float
+    """Memory of each GPU, as PyTorch counts it."""
+    tflops: float
+    """Of each GPU in mixed precision on such networks: some 6 % of a T4's peak, by judgement."""
+
+
+MACHINES: dict[PresetName, Machine] = {
+    "gpu-12gb": Machine("one GPU of 12 to 16 GB (RTX 3060)", 1, 11.6, 5.0),
+    "t4": Machine("Kaggle's two T4", 2, 14.6, 3.8),
+    "gpu-24gb": Machine("one GPU of 24 GB (RTX 4090)", 1, 23.5, 16.0),
+    "gpu-80gb": Machine("one GPU of 80 GB (H100)", 1, 79.1, 40.0),
+}
+"""The machines of those presets that are for a GPU."""
 
 
 PRETRAINING = Preset(

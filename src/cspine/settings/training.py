@@ -14,9 +14,9 @@ class TrainSettings:
 
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 4
-    """Samples a step on one GPU."""
-    grad_accumulation: Annotated[int, Field(ge=1)] = 1
-    """Steps whose gradients are added before the optimiser moves."""
+    """Samples an update, on all GPUs together: what is learnt does not depend on how many there are."""
+    at_once: Annotated[int, Field(ge=1)] | None = None
+    """Samples that a GPU holds at once, if fewer than its share of a batch; their gradients are added up."""
     repeats: Annotated[int, Field(ge=1)] = 1
     """How often a study is shown in one epoch (each time augmented anew)."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
@@ -31,6 +31,26 @@ class TrainSettings:
     """Processes that make batches, for each GPU."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds between two resumable states within an epoch."""
+
+    def steps_of(self, processes: int) -> tuple[int, int]:
+        """Split a batch into what one process computes at once.
+
+        Parameters
+        ----------
+        processes : int
+            How many train together.
+
+        Returns
+        -------
+        samples : int
+            Of one step of one process.
+        steps : int
+            Whose gradients are added up. With all processes it makes `batch_size` samples, or a few more where it is
+            no multiple of their number.
+        """
+        share = -(-self.batch_size // processes)
+        samples = next(n for n in range(min(self.at_once or share, share), 0, -1) if share % n == 0)
+        return samples, share // samples
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -104,7 +104,7 @@ def classify(
     ------
     InputError
         If the split, a column or the wanted fold is missing, if a checkpoint comes from other settings, or if
-        the loss becomes NaN.
+        the loss stays non-finite.
     """
     folds = read_folds(CacheLayout(cache).folds).to_dict()
     columns = open_columns(cache, preset)
@@ -200,6 +200,7 @@ def train_fold(stage: ClassifierStage, fold: int) -> None:
             loss=lambda model, batch: _loss(model, batch, stage.preset.slice_loss),
             evaluate=lambda model: _evaluate(model, held_out, stage),
             description=describe_fold(CLASSIFIER, fold, stage.preset, stage.folds),
+            place=(fold + 1, max(stage.folds.values()) + 1),
         ),
         stage.preset.classifier_training,
         stage.preset.fold_seed(fold),
@@ -218,7 +219,7 @@ def train_fold(stage: ClassifierStage, fold: int) -> None:
 def pretrain_encoder(
     stage: ClassifierStage, fold: int, learn: ColumnDataset, held_out: ColumnDataset
 ) -> None:
-    """Train the encoder on single vertebrae, half of them fractured, where annotated slices say what to see.
+    """Train the encoder on single vertebrae of many patients, every fractured one and some whole ones.
 
     Parameters
     ----------
@@ -234,15 +235,16 @@ def pretrain_encoder(
     Raises
     ------
     InputError
-        If no fractured vertebra outside of the fold, or none inside, has boxes.
+        If no fractured vertebra outside of the fold, or none inside, has targets.
     """
     if stage.preset.encoder_training is None:
         return
     shown, judged = VertebraDataset(learn), VertebraDataset(held_out)
     if not len(shown) or not len(judged):
         raise InputError(
-            f"encoder fold {fold}: {len(shown) // 2} fractured vertebrae with boxes to learn from and "
-            f"{len(judged) // 2} to be judged on; expected at least 1 each; encoder_training = None goes without"
+            f"encoder fold {fold}: {len(shown.fractured)} fractured vertebrae with targets to learn from and "
+            f"{len(judged.fractured)} to be judged on; expected at least 1 each; encoder_training = None goes without, "
+            "dense_targets = True needs no boxes"
         )
     train_network(
         FoldTraining(
@@ -252,9 +254,10 @@ def pretrain_encoder(
                 stage.preset.classifier, stage.preset.stacks.channels, stage.encoder_weights
             ),
             dataset=shown,
-            loss=_encoder_loss,
+            loss=lambda model, batch: _encoder_loss(model, batch, stage.preset.mixup),
             evaluate=lambda model: _evaluate_slices(model, judged, stage),
             description=describe_fold(ENCODER, fold, stage.preset, stage.folds),
+            place=(fold + 1, max(stage.folds.values()) + 1),
         ),
         stage.preset.encoder_training,
         stage.preset.fold_seed(fold),
@@ -262,9 +265,18 @@ def pretrain_encoder(
     )
 
 
-def _encoder_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """The loss of single vertebrae's slices."""
-    return slice_loss(model(batch["images"], batch["masks"]).float(), batch["slices"])
+def _encoder_loss(model: nn.Module, batch: dict[str, Tensor], mixup: float) -> Tensor:
+    """The loss of single vertebrae's slices; with mixup each picture is a mixture of two vertebrae's."""
+    images, masks, slices = batch["images"], batch["masks"], batch["slices"]
+    if not mixup:
+        return slice_loss(model(images, masks), slices)
+    share = float(torch.distributions.Beta(mixup, mixup).sample())
+    other = torch.randperm(len(images))
+    mixed = (
+        part.float().lerp(part[other].float(), 1 - share).round().to(part.dtype) for part in (images, masks)
+    )
+    logits = model(*mixed)
+    return share * slice_loss(logits, slices) + (1 - share) * slice_loss(logits, slices[other])
 
 
 @torch.inference_mode()
@@ -275,7 +287,7 @@ def _evaluate_slices(model: SliceNet, judged: VertebraDataset, stage: Classifier
         part = {name: value[None].to(context.device) for name, value in judged[-1, 0, number].items()}
         with autocast(context.device):
             logits = model(part["images"], part["masks"])
-        sums += torch.tensor([slice_loss(logits.float(), part["slices"]).item(), 1.0])
+        sums += torch.tensor([slice_loss(logits, part["slices"]).item(), 1.0])
     total, count = (float(value) for value in context.sum(sums))
     return {"score": total / count}
 
@@ -289,8 +301,8 @@ def _make_classifier(stage: ClassifierStage, fold: int) -> Classifier:
     load_weights(RunLayout(stage.run).model(ENCODER, fold), learnt, MADE_BY[ENCODER])
     classifier = Classifier(replace(settings, pretrained=False), stage.preset.stacks.channels)
     broken = PUBLISHED["train"].rates()[: len(LEVELS)].mean()
-    # Half of the vertebrae that it learnt from were broken; of all vertebrae it is this share.
-    classifier.load_pretrained(learnt, float(np.log(broken / (1 - broken))))
+    # Of the vertebrae that it learnt from one in so many was broken; of all vertebrae it is this share.
+    classifier.load_pretrained(learnt, float(np.log(broken / (1 - broken) * stage.preset.whole_each)))
     return classifier
 
 
@@ -302,8 +314,8 @@ def _predicted(path: Path) -> list[str]:
 def _loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: float) -> Tensor:
     """The competition's loss, and the slices' with its weight."""
     study, slices = model(batch["images"], batch["masks"])
-    of_studies = competition_loss(study.float(), batch["truth"])
-    of_slices = slice_loss(slices.float(), batch["slices"])
+    of_studies = competition_loss(study, batch["truth"])
+    of_slices = slice_loss(slices, batch["slices"])
     return of_studies + slice_weight * of_slices
 
 
@@ -331,7 +343,7 @@ def predict(
     context = stage.context
     logits = torch.zeros(len(dataset), len(PREDICTION_TYPES), dtype=torch.float64)
     slices = torch.zeros(len(dataset), len(LEVELS), stage.preset.stacks.slices)
-    batch = 2 * stage.preset.classifier_training.batch_size
+    batch = 2 * stage.preset.classifier_training.steps_of(context.world_size)[0]
     mine = range(context.rank, len(dataset), context.world_size)
     loader = torch.utils.data.DataLoader(
         dataset,
@@ -341,7 +353,9 @@ def predict(
         worker_init_fn=start_worker,
     )
     for part in loader:
-        study, of_slices = study_and_slice_logits(model, part["images"], part["masks"], context.device)
+        study, of_slices = study_and_slice_logits(
+            model, part["images"], part["masks"], context.device, stage.preset.mirrored_too
+        )
         logits[part["number"]], slices[part["number"]] = study.double(), of_slices
     return context.sum(logits).cpu().numpy(), context.sum(slices).cpu().numpy()
 

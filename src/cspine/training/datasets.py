@@ -120,7 +120,7 @@ class ColumnDataset(KeyedDataset):
         -------
         dict of str to Tensor
             `images` uint8 (7, slices, y, x, neighbours), `masks` uint8 (7, slices, y, x), `truth` float (8,),
-            `slices` float (7, slices), `number` int64 ().
+            `slices` float (7, slices), `number` int64 (). A level that is not in view is NaN in `truth` and `slices`.
         """
         epoch, repeat, number = key
         column = self.column(number)
@@ -132,22 +132,24 @@ class ColumnDataset(KeyedDataset):
         images, masks = study_stacks(column, stacks, jitters)
         if epoch >= 0:
             images = self.augmentation(images, random)
-        truth = self.truth[number]
+        truth, hidden = self.truth[number], torch.from_numpy(~column.verdict.in_view)
+        places = jitters or (Jitter(),) * len(LEVELS)
         shown = [
-            slice_targets(column, level, bool(truth[level]), stacks, *((jitters[level],) if jitters else ()))
-            for level in range(7)
+            slice_targets(column, level, bool(truth[level]), stacks, place, self.preset.dense_targets)
+            for level, place in enumerate(places)
         ]
+        slices = torch.from_numpy(np.stack(shown))
         return {
             "images": torch.from_numpy(images),
             "masks": torch.from_numpy(masks),
-            "truth": truth,
-            "slices": torch.from_numpy(np.stack(shown)),
+            "truth": torch.cat([truth[:-1].masked_fill(hidden, torch.nan), truth[-1:]]),
+            "slices": slices.masked_fill(hidden[:, None], torch.nan),
             "number": torch.tensor(number),
         }
 
 
 class VertebraDataset(KeyedDataset):
-    """Single vertebrae: every fractured one whose slices are annotated, and as many whole ones by lot."""
+    """Single vertebrae of all patients: every fractured one whose slices have targets, and whole ones by lot."""
 
     def __init__(self, studies: ColumnDataset):
         """List the vertebrae.
@@ -161,14 +163,14 @@ class VertebraDataset(KeyedDataset):
         self.fractured, self.whole = [], []
         for number, truth in enumerate(studies.truth):
             column = studies.column(number)
-            for level in range(len(LEVELS)):
+            for level in np.flatnonzero(column.verdict.in_view).tolist():
                 if not truth[level]:
                     self.whole.append((number, level))
-                elif (column.boxes[:, LEVEL] == level + 1).any():
+                elif studies.preset.dense_targets or (column.boxes[:, LEVEL] == level + 1).any():
                     self.fractured.append((number, level))
 
     def __len__(self) -> int:
-        return 2 * len(self.fractured)
+        return len(self.fractured) * (1 + self.studies.preset.whole_each)
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         """Make one sample.
@@ -196,7 +198,8 @@ class VertebraDataset(KeyedDataset):
         image, mask = vertebra_stack(column, level, preset.stacks, jitter)
         if epoch >= 0:
             image = studies.augmentation(image[None], random)[0]
-        shown = slice_targets(column, level, bool(studies.truth[number][level]), preset.stacks, jitter)
+        fractured = bool(studies.truth[number][level])
+        shown = slice_targets(column, level, fractured, preset.stacks, jitter, preset.dense_targets)
         return {
             "images": torch.from_numpy(image),
             "masks": torch.from_numpy(mask),

@@ -18,7 +18,7 @@ def competition_loss(logits: Tensor, truth: Tensor) -> Tensor:
     logits : Tensor of float, shape (batch, 8)
         C1 to C7 then patient_overall.
     truth : Tensor of float, shape (batch, 8)
-        1 fractured, 0 not.
+        1 fractured, 0 not, NaN unknown: such a level does not count.
 
     Returns
     -------
@@ -26,7 +26,9 @@ def competition_loss(logits: Tensor, truth: Tensor) -> Tensor:
         The loss.
     """
     negative, positive = torch.tensor(WEIGHTS, dtype=logits.dtype, device=logits.device)
-    weights = torch.where(truth > 0.5, positive, negative)
+    known = ~truth.isnan()
+    truth = torch.where(known, truth, torch.zeros_like(truth))
+    weights = known * torch.where(truth > 0.5, positive, negative)
     losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     rates = torch.as_tensor(PUBLISHED["train"].rates(), dtype=logits.dtype, device=logits.device)
     expected = (negative * (1 - rates) + positive * rates).sum()
@@ -41,7 +43,7 @@ def slice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     logits : Tensor of float, shape (batch, 7, slices) or (batch, slices)
         Slice logits.
     targets : Tensor of float, of the same shape
-        1 shows a fracture, 0 does not; slices of unknown state (NaN) do not count.
+        1 shows a fracture, 0 does not, between them a guess; slices of unknown state (NaN) do not count.
 
     Returns
     -------

@@ -5,6 +5,7 @@ needs no generator in it: the run that was killed and the run that was not end i
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -36,6 +37,10 @@ from cspine.training.randomness import step_seed
 
 Network = TypeVar("Network", bound=nn.Module)
 
+MOST_SKIPPED = 20
+"""Updates in a row without a finite gradient that end a training; half precision skips some 16 while it finds its
+scale, if at all."""
+
 
 @dataclass
 class FoldTraining(Generic[Network]):
@@ -53,6 +58,8 @@ class FoldTraining(Generic[Network]):
     """Stored inside the checkpoint."""
     made_by: str = "make train"
     """The target that trains it, for messages."""
+    place: tuple[int, int] = (1, 1)
+    """Which one it is of how many that are trained, for the time left."""
 
 
 @dataclass
@@ -63,7 +70,13 @@ class Progress:
     step: int = 0
     updates: int = 0
     loss_sum: float = 0.0
-    """Sum of this epoch's losses so far."""
+    """Sum of this epoch's losses so far, of the steps in which it is finite."""
+    losses: int = 0
+    """How many those are."""
+    skipped: int = 0
+    """Updates of this epoch that were left out, since the loss or its gradient was not finite."""
+    skipped_in_a_row: int = 0
+    """Up to now, whatever the epoch."""
     best: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -80,22 +93,24 @@ class Trainer(Generic[Network]):
         torch.manual_seed(seed)
         self.model = training.make_model().to(self.device)
         self.ema = ModelEmaV3(self.model, decay=settings.ema_decay, use_warmup=True)
-        samples = len(training.dataset)
-        self.sampler = EpochSampler(samples, settings.repeats, seed, context.rank, context.world_size)
+        self.at_once, self.accumulated = settings.steps_of(context.world_size)
+        self.sampler = EpochSampler(
+            len(training.dataset), settings.repeats, seed, context.rank, context.world_size
+        )
         self.loader = DataLoader(
             training.dataset,
-            batch_size=settings.batch_size,
+            batch_size=self.at_once,
             sampler=self.sampler,
             num_workers=settings.workers,
             worker_init_fn=start_worker,
             persistent_workers=settings.workers > 0,
             pin_memory=self.device.type == "cuda",
         )
-        self.steps = -(-len(self.sampler) // settings.batch_size)
+        self.steps = -(-len(self.sampler) // self.at_once)
         self.optimizer = create_optimizer_v2(
             self.model, opt="adamw", lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        total = settings.epochs * -(-self.steps // settings.grad_accumulation)
+        total = settings.epochs * -(-self.steps // self.accumulated)
         self.schedule = CosineLRScheduler(
             self.optimizer,
             t_initial=total,
@@ -121,24 +136,28 @@ class Trainer(Generic[Network]):
         Raises
         ------
         InputError
-            If the loss becomes NaN.
+            If `MOST_SKIPPED` updates in a row have no finite loss or gradient.
         """
-        bar = cli.progress(unit="step", total=self.settings.epochs * self.steps, what=self.training.name)
-        bar.disable |= not self.context.is_main
+        total = self.settings.epochs * self.steps
+        bar = cli.progress(unit="step", total=total, what=self.training.name, here=self.context.is_main)
         bar.update(self.progress.epoch * self.steps + self.progress.step)
         while self.progress.epoch < self.settings.epochs:
-            started = time.perf_counter()
+            started, skip = time.perf_counter(), self.progress.step
             loss = self._epoch(bar)
-            self.progress.epoch += 1
-            self.progress.step, self.progress.loss_sum = 0, 0.0
-            is_last = self.progress.epoch == self.settings.epochs
-            row = {"epoch": self.progress.epoch, "loss": loss}
-            row["seconds"] = round(time.perf_counter() - started, 2)
-            if is_last or self.progress.epoch % self.settings.evaluate_every == 0:
+            seconds = time.perf_counter() - started
+            progress = self.progress
+            row = {"epoch": progress.epoch + 1, "loss": loss, "skipped": progress.skipped}
+            row["seconds"] = round(seconds, 2)
+            progress.epoch += 1
+            progress.step, progress.loss_sum, progress.losses, progress.skipped = 0, 0.0, 0, 0
+            is_last = progress.epoch == self.settings.epochs
+            if is_last or progress.epoch % self.settings.evaluate_every == 0:
                 row |= self._evaluate()
-            self.progress.history.append(row)
+            progress.history.append(row)
             self._write_metrics()
             self._save_state()
+            if self.context.is_main and not cli.on_terminal():
+                self._tell(row, (self.steps - skip) * self.at_once / seconds)
         bar.close()
         if self.context.is_main:
             os.replace(self.training.folder / BEST, self.training.folder / MODEL)
@@ -149,20 +168,20 @@ class Trainer(Generic[Network]):
         """Train from `progress.step` to the end of the epoch; the mean loss on this process."""
         self.trained.train()
         self.sampler.epoch = self.progress.epoch
-        self.sampler.skip = self.progress.step * self.settings.batch_size
+        self.sampler.skip = self.progress.step * self.at_once
         saved = time.perf_counter()
         for batch in self.loader:
             self.progress.step += 1
             is_last = self.progress.step == self.steps
-            is_update = is_last or self.progress.step % self.settings.grad_accumulation == 0
+            is_update = is_last or self.progress.step % self.accumulated == 0
             on_device = {name: part.to(self.device) for name, part in batch.items()}
-            self.progress.loss_sum += self._step(on_device, is_update)
+            self._step(on_device, is_update)
             bar.update()
             due = time.perf_counter() - saved > self.settings.checkpoint_every_s
             if is_update and due and self.progress.step < self.steps:
                 self._save_state()
                 saved = time.perf_counter()
-        return self.progress.loss_sum / self.steps
+        return self.progress.loss_sum / self.progress.losses if self.progress.losses else math.nan
 
     def _step(self, batch: dict[str, Tensor], is_update: bool) -> float:
         """One batch forward and back; the optimiser moves where an accumulated step is complete (`is_update`)."""
@@ -175,21 +194,57 @@ class Trainer(Generic[Network]):
         with together:
             with autocast(self.device):
                 loss = self.training.loss(self.trained, batch)
-            self.scaler.scale(loss / self.settings.grad_accumulation).backward()
+            self.scaler.scale(loss / self.accumulated).backward()
         value = loss.item()
-        if value != value:
-            raise InputError(
-                f"{self.training.name}: the loss became NaN in epoch {self.progress.epoch + 1}; lower the learning rate"
-            )
+        if math.isfinite(value):
+            self.progress.loss_sum += value
+            self.progress.losses += 1
         if is_update:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.progress.updates += 1
-            self.ema.update(self.model, step=self.progress.updates)
+            self._update()
         return value
+
+    def _update(self) -> None:
+        """Move the weights, unless an accumulated loss or its gradient is not finite.
+
+        The gradient is the same in all processes, so they need not agree on it.
+        """
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        self.progress.updates += 1
+        if norm.isfinite():
+            self.scaler.step(self.optimizer)
+            self.ema.update(self.model, step=self.progress.updates)
+            self.progress.skipped_in_a_row = 0
+        else:
+            self.progress.skipped += 1
+            self.progress.skipped_in_a_row += 1
+            # Batch norm's figures have seen what was not finite; the average's have not.
+            for seen, kept in zip(self.model.buffers(), self.ema.module.buffers(), strict=True):
+                seen.copy_(kept)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.progress.skipped_in_a_row >= MOST_SKIPPED:
+            raise InputError(
+                f"{self.training.name}: {MOST_SKIPPED} updates in a row without a finite loss or gradient, the last "
+                f"one in epoch {self.progress.epoch + 1}; lower learning_rate (now {self.settings.learning_rate:g}) or "
+                f"max_grad_norm in the preset, delete {self.training.folder} and run `{self.training.made_by}` again"
+            )
+
+    def _tell(self, row: dict[str, float], per_second: float) -> None:
+        """One line of an epoch, for a log."""
+        number, count = self.training.place
+        rate = self.optimizer.param_groups[0]["lr"]
+        spent = [entry["seconds"] for entry in self.progress.history]
+        each = sum(spent) / len(spent)
+        left = (self.settings.epochs - self.progress.epoch) * each
+        score = f", score {row['score']:.4f}" if "score" in row else ""
+        skipped = f", {row['skipped']:.0f} updates skipped" if row["skipped"] else ""
+        print(
+            f"{self.training.name:<13} ({number} of {count}) epoch {self.progress.epoch} of {self.settings.epochs}: "
+            f"loss {row['loss']:.4f}{score}, learning rate {rate:.2g}, {per_second:.1f} samples/s{skipped}, left "
+            f"{cli.duration(left)}, with all {cli.duration(left + (count - number) * each * self.settings.epochs)}",
+            flush=True,
+        )
 
     def _evaluate(self) -> dict[str, float]:
         """Evaluate the averaged weights on the held-out fold and keep them if they are the best so far."""
@@ -280,7 +335,7 @@ def train_network(
     Raises
     ------
     InputError
-        If a checkpoint or a state comes from other settings or is broken, or if the loss becomes NaN.
+        If a checkpoint or a state comes from other settings or is broken, or if the loss stays non-finite.
     """
     finished, made_by = training.folder / MODEL, training.made_by
     if finished.is_file():

@@ -1,0 +1,288 @@
+"""What is each part of the recipe worth? Trainings on a replica, each with one part taken away or put in.
+
+The plan, fixed before anything is trained: every arm is trained on the same studies, folds and seeds for the same
+number of samples, and judged out of fold by the competition's metric after the kit's own calibration. An arm's
+difference to the recipe is the mean over its seeds; the studies are drawn again 1,000 times, paired, and Holm's method
+keeps the whole table at 5 %. Above 0 the recipe is the better one. A difference inside of its interval is no gain.
+"""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from bench_scans import cpu  # noqa: E402
+from markdown_table import markdown  # noqa: E402
+
+from cspine import cli, storage  # noqa: E402
+from cspine.competition.checks import UID_COLUMN  # noqa: E402
+from cspine.competition.labels import LEVELS, PREDICTION_TYPES  # noqa: E402
+from cspine.competition.scoring import training_constants  # noqa: E402
+from cspine.competition.tables import read_boxes, read_train  # noqa: E402
+from cspine.evaluation.intervals import Resampled, draw_studies, estimate, resample  # noqa: E402
+from cspine.evaluation.ladder import climb, random_groups  # noqa: E402
+from cspine.execution.store import StudyStore  # noqa: E402
+from cspine.networks.precision import best_device  # noqa: E402
+from cspine.preprocessing.columns import ColumnsStage, cut_columns  # noqa: E402
+from cspine.preprocessing.prepare import prepare  # noqa: E402
+from cspine.preprocessing.verdict import WHOLE  # noqa: E402
+from cspine.settings.execution import ExecutionSettings  # noqa: E402
+from cspine.settings.layout import RunLayout, column_settings, label_settings, volume_settings  # noqa: E402
+from cspine.settings.presets import PRESETS, Preset  # noqa: E402
+from cspine.settings.strict import STRICT  # noqa: E402
+from cspine.training.classify import ClassifierStage, labels_of, train_fold  # noqa: E402
+from cspine.training.distributed import DistributedContext  # noqa: E402
+from replica.settings import ReplicaSettings  # noqa: E402
+from replica.writer.folder import replicate  # noqa: E402
+
+FOLDS = 2
+BASE = "the recipe"
+CANNOT = (
+    "which encoder is best, what weights from ImageNet are worth, and which resolution real hairlines need: the "
+    "pictures are synthetic and small, and an encoder of 0.4 million parameters sees them."
+)
+
+
+@checked(frozen=True, config=STRICT)
+class Flags:
+    """Flags of bench_recipe.py."""
+
+    out: Path = ROOT / "benchmarks" / "results" / "recipe.md"
+    """The table is written here."""
+    work: Path = ROOT / "data" / "bench-recipe"
+    """Replica, columns and trainings stay in here: a run that was stopped goes on."""
+    studies: Annotated[int, Field(ge=8)] = 720
+    """Of the replica."""
+    seeds: Annotated[int, Field(ge=1)] = 2
+    """Of each arm."""
+    samples: Annotated[int, Field(ge=8)] = 24000
+    """Vertebrae that an encoder is shown."""
+    study_samples: Annotated[int, Field(ge=8)] = 720
+    """Studies that a classifier is shown."""
+    arms: tuple[str, ...] = ()
+    """Some of the arms by name; by default all."""
+    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    """Processes that write and read the replica."""
+
+
+Change = Callable[[Preset], Preset]
+
+
+def _without_shifts(preset: Preset) -> Preset:
+    return replace(preset, augment=replace(preset.augment, shift_mm=0.0, stretch=0.0))
+
+
+def _classifier(**fields: object) -> Change:
+    return lambda preset: replace(preset, classifier=replace(preset.classifier, **fields))
+
+
+ARMS: dict[str, Change] = {
+    BASE: lambda preset: preset,
+    "as before": lambda preset: replace(
+        _classifier(frozen_norm=False)(preset),
+        dense_targets=False,
+        whole_each=1,
+        mixup=0.0,
+        mirrored_too=False,
+    ),
+    "targets from boxes alone": lambda preset: replace(preset, dense_targets=False),
+    "as many whole vertebrae as fractured": lambda preset: replace(preset, whole_each=1),
+    "batch norm learns on": _classifier(frozen_norm=False),
+    "without mixup": lambda preset: replace(preset, mixup=0.0),
+    "with drop path 0.2": _classifier(drop_path=0.2),
+    "without the mirrored view": lambda preset: replace(preset, mirrored_too=False),
+    "without training the encoder first": lambda preset: replace(preset, encoder_training=None),
+    "without attention over the levels": _classifier(context_layers=0),
+    "crop of 96 mm": lambda preset: replace(preset, stacks=replace(preset.stacks, crop_mm=96.0)),
+    "without shifts and stretches": _without_shifts,
+}
+"""What is tried: each arm is the recipe with this change."""
+
+
+def recipe() -> Preset:
+    """The recipe at the size of a demo."""
+    small = PRESETS["demo"]
+    return replace(small, dense_targets=True, whole_each=3, mixup=0.3, mirrored_too=True)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The replica as the arms share it."""
+
+    raw: Path
+    columns: StudyStore
+    truth: dict[str, np.ndarray]
+    folds: dict[str, int]
+    constants: np.ndarray
+
+
+def write_data(flags: Flags) -> Data:
+    """Write the replica and cut its columns with the true label maps; what is there is not done again."""
+    out, preset = flags.work / f"replica{flags.studies}", recipe()
+    replicate(
+        ReplicaSettings(
+            out=out, train=flags.studies, public=0, private=0, size=0.3125, mask_share=1.0, box_share=0.25,
+            severity=(1.2, 2.0), seed=720, workers=flags.workers,
+        )
+    )  # fmt: skip
+    raw, execution = out / "competition", ExecutionSettings(workers=flags.workers)
+    cache = flags.work / f"cache{flags.studies}"
+    volumes = StudyStore(cache / "volumes", volume_settings(preset))
+    prepare(raw, volumes, preset.locator.spacing_mm, execution)
+    labels = StudyStore(cache / "labels", {**label_settings(preset), "by": "the replica's truth"})
+    for uid in volumes.uids():
+        if not labels.has(uid):
+            arrays, meta = volumes.read(uid)
+            labels.write(
+                uid,
+                {"labels": np.array(arrays["labels"])},
+                {"affine": meta["affine"], "verdict": WHOLE.as_json()},
+            )
+    columns = StudyStore(cache / "columns", column_settings(preset))
+    train = read_train(raw)
+    cut_columns(ColumnsStage(raw, labels, columns, preset.column), train, read_boxes(raw), execution)
+    order = np.random.default_rng(0).permutation(sorted(columns.uids()))
+    folds = {str(uid): number % FOLDS for number, uid in enumerate(order)}
+    return Data(raw, columns, labels_of(train, columns, folds), folds, training_constants(train))
+
+
+def sized(preset: Preset, data: Data, flags: Flags) -> Preset:
+    """The preset with as many epochs as show so many samples."""
+    learnt = [uid for uid in data.truth if data.folds[uid] != 0]
+    broken = sum(
+        int(level)
+        for uid in learnt
+        for level in data.truth[uid][: len(LEVELS)]
+        * (1 if preset.dense_targets else _boxed(data.columns, uid))
+    )
+    epochs = max(round(flags.samples / (broken * (1 + preset.whole_each))), 1)
+    rounds = max(round(flags.study_samples / len(learnt)), 1)
+    encoder = preset.encoder_training
+    return replace(
+        preset,
+        encoder_training=None if encoder is None else replace(encoder, epochs=epochs, evaluate_every=epochs),
+        classifier_training=replace(preset.classifier_training, epochs=rounds, evaluate_every=rounds),
+    )
+
+
+def _boxed(columns: StudyStore, uid: str) -> np.ndarray:
+    """Which levels of a study have boxes: float64 (7,)."""
+    levels = columns.read(uid)[0]["boxes"][:, 0].astype(int)
+    return np.isin(np.arange(1, len(LEVELS) + 1), levels).astype(float)
+
+
+def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> pd.DataFrame:
+    """Train an arm with a seed on every fold, unless that is done; its held-out logits by study."""
+    preset = replace(sized(ARMS[name](recipe()), data, flags), seed=seed)
+    run = flags.work / f"runs{flags.studies}" / f"{name.replace(' ', '-')}-{seed}"
+    stage = ClassifierStage(
+        run, data.columns, data.truth, data.folds, preset, DistributedContext(0, 1, best_device())
+    )
+    for fold in range(FOLDS):
+        train_fold(stage, fold)
+    tables = [pd.read_csv(RunLayout(run).logits(fold), dtype={UID_COLUMN: str}) for fold in range(FOLDS)]
+    return pd.concat(tables).set_index(UID_COLUMN).loc[list(data.truth), list(PREDICTION_TYPES)]
+
+
+def main(flags: Flags) -> None:
+    """Train, judge, write and print."""
+    unknown = set(flags.arms) - set(ARMS)
+    if unknown:
+        raise SystemExit(f"--arms {sorted(unknown)}: expected some of {list(ARMS)}")
+    data = write_data(flags)
+    truth = np.stack(list(data.truth.values()))
+    draws, groups = draw_studies(len(truth)), random_groups(list(data.truth))
+    found: dict[str, list[Resampled]] = {}
+    minutes = {}
+    for name in flags.arms or ARMS:
+        started = time.perf_counter()
+        logits = [out_of_fold(name, seed, data, flags).to_numpy() for seed in range(flags.seeds)]
+        minutes[name] = (time.perf_counter() - started) / 60
+        values = [climb(one, truth, groups, data.constants).values for one in logits]
+        found[name] = [resample(truth, one, draws) for one in values]
+        print(
+            f"{name}: {[round(float(one.values[0]), 4) for one in found[name]]}, {minutes[name]:.1f} min",
+            flush=True,
+        )
+    constants = resample(truth, np.tile(data.constants, (len(truth), 1)), draws)
+    rows = [row_of(name, scores, found.get(BASE, scores), minutes[name]) for name, scores in found.items()]
+    holm(rows)
+    report = "\n".join(
+        [
+            "# What is each part of the recipe worth?",
+            "",
+            "```sh",
+            shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+            "```",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores, {best_device().type}.",
+            "",
+            *(__doc__ or "").split("\n\n", 1)[1].strip().splitlines(),
+            "",
+            f"{len(truth)} studies, boxes on a quarter of the positive ones, severity 1.2 to 2, columns cut with the "
+            f"true label maps; {FOLDS} folds, {flags.seeds} seeds; {flags.samples} vertebrae and "
+            f"{flags.study_samples} studies a training. Constants score {constants.values[0]:.4f}.",
+            "",
+            markdown(pd.DataFrame(rows).drop(columns="p").set_index("arm"), "arm"),
+            "",
+            f"What a replica can't tell: {CANNOT}",
+            "",
+        ]
+    )
+    storage.write_text(flags.out, report)
+    print(report)
+
+
+def row_of(name: str, scores: list[Resampled], base: list[Resampled], took: float) -> dict[str, object]:
+    """An arm's score and its difference to the recipe."""
+    score = np.mean([one.values[0] for one in scores])
+    change = np.mean([one.values[0] - other.values[0] for one, other in zip(scores, base, strict=True)])
+    drawn = np.mean(
+        [one.draws[:, 0] - other.draws[:, 0] for one, other in zip(scores, base, strict=True)], axis=0
+    )
+    interval = estimate(change, drawn)
+    # two-sided: how often a draw falls on the other side of 0, counting the sample itself
+    p = min(2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (len(drawn) + 1), 1.0)
+    return {
+        "arm": name,
+        "score": f"{score:.4f}",
+        "by seed": ", ".join(f"{one.values[0]:.4f}" for one in scores),
+        "less the recipe's": ""
+        if name == BASE
+        else f"{change:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})",
+        "p": np.nan if name == BASE else p,
+        "minutes": f"{took:.1f}",
+    }
+
+
+def holm(rows: list[dict[str, object]]) -> None:
+    """Say of each row whether it differs, all together at 5 %."""
+    order = sorted((row for row in rows if row["arm"] != BASE), key=lambda row: float(str(row["p"])))
+    least = 0.0
+    for rank, row in enumerate(order):
+        least = max(least, min(float(str(row["p"])) * (len(order) - rank), 1.0))
+        row["Holm's p"] = f"{least:.3f}"
+        better = str(row["less the recipe's"]).startswith("+")
+        row["says"] = (
+            ("the recipe is better" if better else "THE ARM IS BETTER") if least <= 0.05 else "no difference"
+        )
+    for row in rows:
+        row.setdefault("Holm's p", "")
+        row.setdefault("says", "")
+
+
+if __name__ == "__main__":
+    cli.run(main, Flags)
