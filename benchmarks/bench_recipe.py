@@ -92,15 +92,11 @@ def _classifier(**fields: object) -> Change:
 ARMS: dict[str, Change] = {
     BASE: lambda preset: preset,
     "as before": lambda preset: replace(
-        _classifier(frozen_norm=False)(preset),
-        dense_targets=False,
-        whole_each=1,
-        mixup=0.0,
-        mirrored_too=False,
+        preset, dense_targets=False, whole_each=1, mixup=0.0, mirrored_too=False
     ),
     "targets from boxes alone": lambda preset: replace(preset, dense_targets=False),
     "as many whole vertebrae as fractured": lambda preset: replace(preset, whole_each=1),
-    "batch norm learns on": _classifier(frozen_norm=False),
+    "batch norm keeps the encoder's figures": _classifier(frozen_norm=True),
     "without mixup": lambda preset: replace(preset, mixup=0.0),
     "with drop path 0.2": _classifier(drop_path=0.2),
     "without the mirrored view": lambda preset: replace(preset, mirrored_too=False),

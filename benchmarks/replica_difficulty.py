@@ -80,7 +80,7 @@ def learn(raw: Path, wanted: Wanted) -> OutOfFold:
         stage = ClassifierStage(run, columns, labels_of(train, columns, split), split, preset, context)
         for fold in range(FOLDS):
             train_fold(stage, fold)
-    return merge_folds(train, read_logits(run, folds))
+    return merge_folds(train, read_logits(run, folds), list(train[UID_COLUMN]))
 
 
 def write_true_labels(volumes: StudyStore, labels: StudyStore) -> None:

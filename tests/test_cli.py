@@ -148,7 +148,7 @@ WITH_TORCH = {"locate", "locate_scan", "predict", "pretrain_locator", "report", 
 NEED_FILES = [
     pytest.param(script, marks=pytest.mark.slow if script in WITH_TORCH else [])
     for script in SCRIPTS
-    if script not in ("push", "replicate", "wheels")
+    if script not in ("plan", "push", "replicate", "wheels")
 ]
 
 

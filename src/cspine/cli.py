@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
 
 
 class _LogLines(tqdm):
-    """A bar for logs: one whole line a minute, and nothing for what is done sooner."""
+    """A bar for logs: a complete line a minute, and nothing for what is done sooner."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         self.told = time.monotonic()

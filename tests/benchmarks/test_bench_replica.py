@@ -41,7 +41,7 @@ def test_a_quick_run_writes_every_part_and_leaves_nothing_behind(tmp_path):
     done = run("--quick", "--out", out, "--work", work, "--workers", 1)
     assert done.returncode == 0, done.stderr
     text = out.read_text()
-    assert text.strip() == done.stdout.strip()
+    assert done.stdout.strip().endswith(text.strip())  # after what the trainings say
     assert "python benchmarks/bench_replica.py --quick --out" in text and "pydicom 3" in text
     assert re.findall(r"^## (\w+)", text, re.MULTILINE) == [
         "Distributions",

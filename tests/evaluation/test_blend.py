@@ -7,7 +7,7 @@ import pytest
 
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import PREDICTION_TYPES
-from cspine.competition.rows import wide
+from cspine.competition.rows import long, wide
 from cspine.competition.tables import read_submission
 from cspine.errors import InputError
 from cspine.evaluation.blend import blend, blend_runs, describe_blend, fit_weights
@@ -90,6 +90,8 @@ def stage(tmp_path) -> SimpleNamespace:
         table.insert(0, UID_COLUMN, UIDS)
         # each run has its studies in another order
         table.sample(frac=1, random_state=number).to_csv(RunLayout(run).oof_logits, index=False)
+        values = 1 / (1 + np.exp(-logits[number]))
+        long(UIDS, values).to_csv(RunLayout(run).oof, index=False)
         runs.append(run)
     return SimpleNamespace(raw=raw, runs=runs, out=tmp_path / "runs" / "blend", logits=logits)
 

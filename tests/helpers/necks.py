@@ -46,7 +46,7 @@ LOCATE = replace(
         spacing_mm=4.0, channels=(8, 16, 32), stem_stride=1, window_vox=(40, 16, 16), pretrained=False
     ),
     locator_training=TrainSettings(
-        epochs=14, batch_size=2, repeats=6, learning_rate=3e-2, ema_decay=0.9, evaluate_every=7
+        epochs=18, batch_size=2, repeats=6, learning_rate=3e-2, ema_decay=0.9, evaluate_every=9
     ),
 )
 

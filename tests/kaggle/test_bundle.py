@@ -61,16 +61,24 @@ def test_a_bundle_is_made_anew(own_run, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_an_incomplete_run_is_refused_and_the_old_bundle_stays(own_run, tmp_path):
+def test_a_run_without_a_finished_fold_is_refused_and_the_old_bundle_stays(own_run, tmp_path):
     folder = tmp_path / "bundle"
     assemble(own_run, folder)
-    (own_run / "classifier" / "fold0" / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="fold0"):
+    for fold in (0, 1):
+        (own_run / "classifier" / f"fold{fold}" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no finished classifier"):
         assemble(own_run, folder)
     assert (folder / "models" / "classifier" / "fold0" / "model.safetensors").is_file()
     (own_run / CALIBRATION).unlink()
     with pytest.raises(InputError, match="make cv"):
         assemble(own_run, folder)
+
+
+def test_a_run_of_one_finished_fold_is_bundled(own_run, tmp_path):
+    (own_run / "classifier" / "fold0" / "model.safetensors").unlink()
+    names = {path.relative_to(tmp_path).as_posix() for path in assemble(own_run, tmp_path / "bundle")}
+    assert "bundle/models/classifier/fold1/model.safetensors" in names
+    assert "bundle/models/classifier/fold0/model.safetensors" not in names
 
 
 def call(script: str, *flags: object) -> subprocess.CompletedProcess:

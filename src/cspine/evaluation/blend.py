@@ -60,7 +60,7 @@ def blend_runs(raw: Path, runs: Sequence[Path], out: Path) -> None:
     raw : Path
         The competition folder.
     runs : sequence of Path
-        At least two runs on the same split, each with the oof_logits.csv of `make cv`.
+        At least two runs on the same split, each with the oof.csv and oof_logits.csv of `make cv`.
     out : Path
         The blend's folder.
 
@@ -73,6 +73,7 @@ def blend_runs(raw: Path, runs: Sequence[Path], out: Path) -> None:
     train = read_train(raw)
     _check_runs(runs, out)
     tables = _same_studies(runs)
+    covered, _ = rows.wide(read_submission(RunLayout(runs[0]).oof, advice="`make cv` makes it"), what=runs[0])
     labels = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)].astype(np.float64)
     unknown = [uid for uid in tables[0].index if uid not in labels.index]
     if unknown:
@@ -90,9 +91,6 @@ def blend_runs(raw: Path, runs: Sequence[Path], out: Path) -> None:
         paths = tuple(Path(os.path.relpath(run.resolve(), out.resolve())) for run in runs)
         write_blend(
             out, BlendWeights(paths, tuple(map(float, found.level)), tuple(map(float, found.overall)))
-        )
-        covered, _ = rows.wide(
-            read_submission(RunLayout(runs[0]).oof, advice="`make cv` makes it"), what=runs[0]
         )
         conclude(train, frame, out, covered)
     read = " ".join(str(run) for run in runs)

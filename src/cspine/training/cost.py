@@ -4,12 +4,10 @@ Arithmetic and memory are counted on small pictures and scaled with their area; 
 are stated, not measured.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -97,7 +95,7 @@ def step_gib(preset: Preset, samples: int, images: int) -> float:
         GiB: what is kept for the way back, and all that the weights need.
     """
     settings, channels = replace(preset.classifier, pretrained=False), preset.stacks.channels
-    each, _ = _an_image(TypeAdapter(ClassifierSettings).dump_json(settings).decode(), channels)
+    each, _ = _an_image(settings, channels)
     model = Classifier(settings, channels)
     with torch.autocast("cpu", torch.bfloat16):
         features = torch.zeros(
@@ -123,7 +121,7 @@ def cost_of(preset: Preset) -> Cost:
         On the competition's published numbers of studies and fractures.
     """
     settings, stacks = replace(preset.classifier, pretrained=False), preset.stacks
-    _, flop = _an_image(TypeAdapter(ClassifierSettings).dump_json(settings).decode(), stacks.channels)
+    _, flop = _an_image(settings, stacks.channels)
     picture = flop * (stacks.image_px / SMALL_PX) ** 2
     study = len(LEVELS) * stacks.slices * picture
     window = _flop(Locator(preset.locator), torch.zeros(1, 1, *preset.locator.window_vox))
@@ -192,10 +190,9 @@ def describe_cost(name: str, preset: Preset) -> str:
     return "\n".join(lines)
 
 
-@functools.cache
-def _an_image(settings: str, channels: int) -> tuple[float, float]:
+def _an_image(settings: ClassifierSettings, channels: int) -> tuple[float, float]:
     """What the encoder keeps for one small picture in half precision, in bytes, and its arithmetic, in FLOP."""
-    model = SliceNet(TypeAdapter(ClassifierSettings).validate_json(settings), channels).train()
+    model = SliceNet(settings, channels).train()
 
     def pictures(count: int) -> Tensor:
         return torch.zeros(1, count, SMALL_PX, SMALL_PX, channels - 1, dtype=torch.uint8)
