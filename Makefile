@@ -7,6 +7,7 @@ CACHE  ?= data/cache/$(PRESET)
 RUN    ?= data/runs/$(PRESET)
 FOLDS  ?= 5
 FOLD   ?= all
+ENCODER ?=
 OUT    ?= data/submissions/$(notdir $(RUN))
 SUBMISSION ?=
 SOLUTION   ?=
@@ -70,8 +71,9 @@ locate: $(READY)  ## CACHE= RUN= PRESET=: train the locator folds, label every s
 columns: $(READY)  ## RAW= CACHE= PRESET=: cut C1-C7 out of every series, cache it at the classifier's spacing
 	$(PY) src/columns.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
 
-train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD=: train the classifier on all GPUs, one fold or all
-	$(TRAINER) src/train.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) --fold $(FOLD) $(EXTRA)
+train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD= [ENCODER=]: train the classifier on all GPUs, one fold or all
+	$(TRAINER) src/train.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) --fold $(FOLD) \
+	  $(if $(ENCODER),--encoder $(ENCODER)) $(EXTRA)
 
 plan: $(READY)  ## PRESET=: say what a preset needs before it is trained: memory, arithmetic, hours
 	$(PY) src/plan.py --preset $(PRESET)

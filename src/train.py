@@ -16,6 +16,8 @@ class Flags(PresetFlag, RunFlag, CacheFlag, RawFlag):
 
     fold: str = "all"
     """One fold by its number, or all of them."""
+    encoder: str = ""
+    """Another encoder than the preset's, by timm's name, for a run that is to be blended with the preset's own."""
     pretrained: bool = True
     """--no-pretrained starts the encoder from random weights."""
     encoder_weights: str = ""
@@ -33,6 +35,8 @@ def main(flags: Flags) -> None:
     from cspine.training.classify import classify
 
     preset = PRESETS[flags.preset]
+    if flags.encoder:
+        preset = preset.with_encoder(flags.encoder)
     if not flags.pretrained:
         preset = replace(preset, classifier=replace(preset.classifier, pretrained=False))
     classify(flags.raw, flags.cache, flags.run, preset, flags.fold, flags.encoder_weights)

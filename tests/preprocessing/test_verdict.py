@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cspine.competition.labels import LEVELS
-from cspine.preprocessing.verdict import WHOLE, Kind, Verdict, judge
+from cspine.preprocessing.verdict import WHOLE, Kind, Verdict, judge, shares_in_view
 
 MM = 3.0
 SURE = np.full(8, 0.95)
@@ -109,3 +109,12 @@ def test_certain_of_nothing_is_no_neck():
 def test_it_comes_back_from_json():
     for verdict in (WHOLE, judge(neck(range(2, 9)), MM, SURE), judge(neck(()), MM, SURE)):
         assert Verdict.load(verdict.as_json()) == verdict
+
+
+def test_how_much_of_a_level_is_in_view():
+    shares = shares_in_view(neck(), (MM, MM, MM))
+    assert shares.min() > 0.6 and shares.max() < 1.6
+    cut = shares_in_view(neck()[: 8 + 5 * 6 + 1], (MM, MM, MM))  # one of the five planes of C6
+    assert cut[5] == pytest.approx(shares[5] / 5, rel=0.2) and cut[6] == 0
+    assert cut[:5] == pytest.approx(shares[:5], rel=0.2)
+    assert not shares_in_view(neck(()), (MM, MM, MM)).any()

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.hand_made import column
 from helpers.necks import CLASSIFY, columns, uid
 
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import best_constants, column_loss, global_loss, row_loss
 from cspine.errors import InputError
+from cspine.execution.store import StudyStore
 from cspine.networks import precision
 from cspine.networks.checkpoints import read_description
 from cspine.networks.classifier import study_and_slice_logits
@@ -140,6 +142,21 @@ def test_a_prediction_does_not_depend_on_its_company(trained, monkeypatch):
     )
     alone = predict(model, data, replace(trained, preset=one))
     assert np.allclose(together, alone[0], atol=1e-4) and np.allclose(slices, alone[1], atol=1e-4)
+
+
+def test_a_fractured_level_of_which_little_is_in_view_counts_as_whole(tmp_path):
+    whole, folds = column((7,), study=uid(0)), {uid(0): 0, uid(1): 1}
+    store = StudyStore(tmp_path, {"hand": "made"})
+    store.write(uid(0), whole.arrays(), whole.meta())
+    labels = whole.labels.copy()
+    labels[67:] = 0  # the scan ends two planes into the eight of C7
+    store.write(uid(1), whole.arrays() | {"labels": labels}, whole.meta())
+    names = ["patient_overall", *PREDICTION_TYPES[:7]]
+    train = pd.DataFrame([[1, *[0] * 6, 1]] * 2, columns=names)
+    train.insert(0, "StudyInstanceUID", [uid(0), uid(1)])
+    found = classify.labels_of(train, store, folds)
+    assert found[uid(0)].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert found[uid(1)].tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
 
 
 def test_a_fold_without_studies_is_named(trained):

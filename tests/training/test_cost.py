@@ -74,5 +74,19 @@ def test_a_preset_for_a_gpu_says_what_it_takes_there(name):
     assert "not measured" in said and "16 vertebrae" in said and "16 studies" in said
 
 
+@pytest.mark.parametrize("name", [name for name, machine in MACHINES.items() if machine.others])
+def test_a_blend_fits_the_gpu_and_the_hours_that_there_are(name):
+    machine, preset = MACHINES[name], PRESETS[name]
+    said = describe_cost(name, preset)
+    hours, there = map(float, re.search(r"encoders: ([\d.]+) h of training of ([\d.]+) h", said).groups())
+    each = re.findall(r"^  ([\w.]+): .* ([\d.]+) GiB, ([\d.]+) h$", said, re.MULTILINE)
+    assert [one[0] for one in each] == [preset.classifier.encoder, *machine.others]
+    assert (
+        sum(float(one[2]) for one in each) == pytest.approx(hours, abs=1.0)
+        and hours <= there == machine.hours
+    )
+    assert all(float(one[1]) <= SHARE * machine.gib for one in each)
+
+
 def test_on_a_cpu_no_hours_are_promised():
     assert " h of training" not in describe_cost("demo", PRESETS["demo"])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cspine.competition.labels import LEVELS
 from cspine.errors import InputError
+from cspine.networks.encoder_weights import check_encoder_weights, no_weights
 from cspine.networks.precision import autocast
 from cspine.settings.networks import ClassifierSettings
 
@@ -38,6 +39,7 @@ def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "")
     InputError
         For an unknown name and for pretrained weights that can't be had.
     """
+    check_encoder_weights(settings, weights)
     options = dict(settings.encoder_options)
     if settings.drop_path:
         options["drop_path_rate"] = settings.drop_path
@@ -58,11 +60,8 @@ def make_encoder(settings: ClassifierSettings, channels: int, weights: str = "")
             "timm.list_pretrained()"
         ) from error
     except OSError as error:  # huggingface_hub's errors and a missing file are all OSErrors
-        raise InputError(
-            f"encoder {settings.encoder!r}: its pretrained weights could not be had ({error.__class__.__name__}: "
-            f"{str(error).partition(chr(10))[0][:120]}); either pass --encoder-weights FILE (the model.safetensors of "
-            f"timm/{settings.encoder} on the Hugging Face hub) or train from scratch with --no-pretrained"
-        ) from error
+        reason = f"{error.__class__.__name__}: {str(error).partition(chr(10))[0][:120]}"
+        raise no_weights(settings.encoder, reason) from error
 
 
 def encoder_input(images: Tensor, masks: Tensor) -> Tensor:

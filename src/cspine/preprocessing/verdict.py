@@ -1,6 +1,6 @@
 """Can a label map be believed? What speaks against it, found from sizes, order, spacing, confidence and agreement."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -96,6 +96,26 @@ class Verdict:
 
 WHOLE = Verdict(Kind.SURE, (), LEVELS)
 """Of a label map that is known to be right."""
+
+
+def shares_in_view(labels: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Say how much of each vertebra a label map shows, beside what this patient's other ones let expect.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        0 background, 1-7 = C1-C7.
+    spacing_mm : sequence of float
+        Voxel size in z, y and x.
+
+    Returns
+    -------
+    ndarray of float64, shape (7,)
+        C1 to C7: 0 is not in view, about 1 is whole.
+    """
+    counts = np.bincount(labels.reshape(-1), minlength=THORACIC)[1:THORACIC]
+    ratio = counts * np.prod(spacing_mm) / np.array([VOLUMES_MM3[name] for name in LEVELS])
+    return ratio / np.median(ratio[ratio > 0]) if counts.any() else ratio
 
 
 @dataclass(frozen=True)

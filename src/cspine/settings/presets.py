@@ -77,6 +77,21 @@ class Preset:
             classifier_training=replace(self.classifier_training, workers=workers),
         )
 
+    def with_encoder(self, encoder: str) -> "Preset":
+        """Give the same preset with another encoder, for one more run on the same columns.
+
+        Parameters
+        ----------
+        encoder : str
+            timm's name of it.
+
+        Returns
+        -------
+        Preset
+            Nothing else is changed.
+        """
+        return replace(self, classifier=replace(self.classifier, encoder=encoder))
+
 
 TUNED_ENCODER = TrainSettings(
     epochs=12, batch_size=16, at_once=8, learning_rate=2e-4, evaluate_every=4, workers=2, ema_decay=0.998
@@ -170,13 +185,26 @@ class Machine:
     """Memory of each GPU, as PyTorch counts it."""
     tflops: float
     """Of each GPU in mixed precision on such networks: some 6 % of a T4's peak, by judgement."""
+    hours: float = 24.0
+    """That there are for a blend: a week's quota on Kaggle, a day elsewhere."""
+    others: tuple[str, ...] = ()
+    """Encoders for further runs on the same columns, to be blended with the preset's own within those hours."""
 
 
 MACHINES: dict[PresetName, Machine] = {
     "gpu-12gb": Machine("one GPU of 12 to 16 GB (RTX 3060)", 1, 11.6, 5.0),
-    "t4": Machine("Kaggle's two T4", 2, 14.6, 3.8),
+    "t4": Machine(
+        "Kaggle's two T4", 2, 14.6, 3.8, 30.0, ("convnext_femto.d1_in1k", "tf_efficientnet_b2.ns_jft_in1k")
+    ),
     "gpu-24gb": Machine("one GPU of 24 GB (RTX 4090)", 1, 23.5, 16.0),
-    "gpu-80gb": Machine("one GPU of 80 GB (H100)", 1, 79.1, 40.0),
+    "gpu-80gb": Machine(
+        "one GPU of 80 GB (H100)",
+        1,
+        79.1,
+        40.0,
+        24.0,
+        ("convnext_nano.in12k_ft_in1k", "tf_efficientnet_b3.ns_jft_in1k"),
+    ),
 }
 """The machines of those presets that are for a GPU."""
 

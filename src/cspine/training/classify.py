@@ -20,7 +20,9 @@ from cspine.networks.checkpoints import load_weights
 from cspine.networks.classifier import Classifier, SliceNet, study_and_slice_logits
 from cspine.networks.fold_models import describe_fold, load_classifier
 from cspine.networks.precision import autocast
+from cspine.preprocessing.column import Column
 from cspine.preprocessing.stores import open_columns
+from cspine.preprocessing.verdict import shares_in_view
 from cspine.settings.layout import (
     CLASSIFIER,
     ENCODER,
@@ -36,6 +38,9 @@ from cspine.training.datasets import ColumnDataset, VertebraDataset, start_worke
 from cspine.training.distributed import DistributedContext, init_distributed
 from cspine.training.losses import competition_loss, slice_loss
 from cspine.training.trainer import FoldTraining, train_network
+
+LEAST_SHOWN = 0.3
+"""Share of a vertebra that a scan shows, below which the level counts as whole in training."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,10 @@ def classify(
 
 
 def labels_of(train: pd.DataFrame, columns: StudyStore, folds: dict[str, int]) -> dict[str, np.ndarray]:
-    """Collect the labels of the studies of the split that have a column.
+    """Collect what the studies of the split that have a column are to be called in training.
+
+    These are their labels, but for a fractured level of which the scan shows less than `LEAST_SHOWN`: what is broken
+    of it is most likely not in view, so it counts as whole (4th place of the competition).
 
     Parameters
     ----------
@@ -149,9 +157,12 @@ def labels_of(train: pd.DataFrame, columns: StudyStore, folds: dict[str, int]) -
         If there is none.
     """
     table = train.set_index(UID_COLUMN)[list(PREDICTION_TYPES)]
-    truth = {
-        uid: table.loc[uid].to_numpy(np.float64) for uid in table.index if uid in folds and columns.has(uid)
-    }
+    truth = {}
+    for uid in table.index:
+        if uid in folds and columns.has(uid):
+            column = Column.load(*columns.read(uid))
+            little = shares_in_view(column.labels, column.label_spacing_mm) < LEAST_SHOWN
+            truth[uid] = np.where(np.append(little, False), 0.0, table.loc[uid].to_numpy(np.float64))
     if not truth:
         raise InputError(f"{columns.folder}: no column of any study in folds.csv; `make columns` makes them")
     return truth

@@ -15,7 +15,7 @@ from cspine.competition.labels import LEVELS, PUBLISHED
 from cspine.networks.classifier import Classifier, SliceNet
 from cspine.networks.locator import Locator
 from cspine.settings.networks import ClassifierSettings
-from cspine.settings.presets import MACHINES, Preset
+from cspine.settings.presets import MACHINES, Machine, Preset
 
 SMALL_PX = 64
 """Pictures on which it is counted."""
@@ -187,7 +187,28 @@ def describe_cost(name: str, preset: Preset) -> str:
             f"{cost.training_pflop * 1000 / speed / 3600:.0f} h of training, {cost.study_tflop / speed:.1f} s a study; "
             f"Kaggle's kernel has {KERNEL_S / studies:.1f} s a study, reading and cutting included"
         )
+        lines += _describe_blend(preset, cost, machine)
     return "\n".join(lines)
+
+
+def _describe_blend(preset: Preset, own: Cost, machine: Machine) -> list[str]:
+    """What runs with other encoders take beside the preset's own, and all of them together."""
+    if not machine.others:
+        return []
+    speed = machine.gpus * machine.tflops
+    costs = {preset.classifier.encoder: own}
+    costs |= {name: cost_of(preset.with_encoder(name)) for name in machine.others}
+    lines = [
+        f"  {name}: {one.parameters / 1e6:.1f} million parameters, {one.gib:.1f} GiB, "
+        f"{one.training_pflop * 1000 / speed / 3600:.1f} h"
+        for name, one in costs.items()
+    ]
+    hours = sum(one.training_pflop for one in costs.values()) * 1000 / speed / 3600
+    seconds = sum(one.study_tflop for one in costs.values()) / speed
+    return [
+        f"a blend of {len(costs)} encoders: {hours:.0f} h of training of {machine.hours:g} h, {seconds:.1f} s a study",
+        *lines,
+    ]
 
 
 def _an_image(settings: ClassifierSettings, channels: int) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from cspine.competition.labels import LEVELS
 from cspine.competition.splits import read_folds
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
+from cspine.networks.encoder_weights import check_encoder_weights
 from cspine.networks.fold_models import describe_fold, load_locator
 from cspine.networks.locator import Locator
 from cspine.networks.pretrained import start_locator
@@ -52,6 +53,8 @@ class LocatorStage:
 def train_and_label(cache: Path, run: Path, preset: Preset) -> None:
     """Train the locator folds that are missing, label the studies that have no label map yet, and say so.
 
+    It asks first whether the encoder's pretrained weights are to be had, which the next stage will need.
+
     Parameters
     ----------
     cache : Path
@@ -69,6 +72,8 @@ def train_and_label(cache: Path, run: Path, preset: Preset) -> None:
     folds = read_folds(CacheLayout(cache).folds).to_dict()
     volumes, labels = open_volumes(cache, preset), open_labels(cache, preset)
     with init_distributed() as context, storage.locked(run, "locate", take=context.is_main):
+        if context.is_main:
+            _note_missing_weights(preset)
         stage = LocatorStage(run, volumes, folds, preset, context)
         for fold in range(max(folds.values()) + 1):
             train_fold(stage, fold)
@@ -83,6 +88,14 @@ def train_and_label(cache: Path, run: Path, preset: Preset) -> None:
                 new=written,
                 **_verdicts(labels),
             )
+
+
+def _note_missing_weights(preset: Preset) -> None:
+    """Say now what would stop the next stage, hours from now."""
+    try:
+        check_encoder_weights(preset.classifier)
+    except InputError as error:
+        print(f"note for `make train`: {error}", flush=True)
 
 
 def _verdicts(labels: StudyStore) -> dict[str, int]:
