@@ -3,10 +3,12 @@
 The plan, fixed before anything is trained: every arm is trained on the same studies, folds and seeds for the same
 number of samples, and judged out of fold by the competition's metric after the kit's own calibration. An arm's
 difference to the recipe is the mean over its seeds; the studies are drawn again 1,000 times, paired, and Holm's method
-keeps the whole table at 5 %. Above 0 the recipe is the better one. A difference inside of its interval is no gain.
+keeps the whole table at 5 %. Above 0 the arm is worse than what it is compared to. A difference inside of its interval
+is no gain.
 """
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -26,24 +28,34 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from bench_scans import cpu  # noqa: E402
 from markdown_table import markdown  # noqa: E402
+from recipe_peers import cube_logits  # noqa: E402
 
 from cspine import cli, storage  # noqa: E402
-from cspine.competition.checks import UID_COLUMN  # noqa: E402
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES  # noqa: E402
 from cspine.competition.scoring import training_constants  # noqa: E402
 from cspine.competition.tables import read_boxes, read_train  # noqa: E402
 from cspine.evaluation.intervals import Resampled, draw_studies, estimate, resample  # noqa: E402
 from cspine.evaluation.ladder import climb, random_groups  # noqa: E402
 from cspine.execution.store import StudyStore  # noqa: E402
+from cspine.networks.fold_models import load_classifier  # noqa: E402
 from cspine.networks.precision import best_device  # noqa: E402
+from cspine.preprocessing.column import Column, Extent  # noqa: E402
 from cspine.preprocessing.columns import ColumnsStage, cut_columns  # noqa: E402
 from cspine.preprocessing.prepare import prepare  # noqa: E402
 from cspine.preprocessing.verdict import WHOLE  # noqa: E402
 from cspine.settings.execution import ExecutionSettings  # noqa: E402
-from cspine.settings.layout import RunLayout, column_settings, label_settings, volume_settings  # noqa: E402
+from cspine.settings.layout import (  # noqa: E402
+    CLASSIFIER,
+    SLICE_LOGITS,
+    RunLayout,
+    column_settings,
+    label_settings,
+    volume_settings,
+)
 from cspine.settings.presets import PRESETS, Preset  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
-from cspine.training.classify import ClassifierStage, labels_of, train_fold  # noqa: E402
+from cspine.training.classify import ClassifierStage, labels_of, predict, train_fold  # noqa: E402
+from cspine.training.datasets import ColumnDataset  # noqa: E402
 from cspine.training.distributed import DistributedContext  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
 from replica.writer.folder import replicate  # noqa: E402
@@ -89,23 +101,79 @@ def _classifier(**fields: object) -> Change:
     return lambda preset: replace(preset, classifier=replace(preset.classifier, **fields))
 
 
-ARMS: dict[str, Change] = {
-    BASE: lambda preset: preset,
-    "as before": lambda preset: replace(
-        preset, dense_targets=False, whole_each=1, mixup=0.0, mirrored_too=False
+Reading = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From held-out logits (n, 8) and their slices' (n, 7, slices) to the logits that are judged (n, 8)."""
+
+
+def _none_of(logits: np.ndarray) -> np.ndarray:
+    """Logits of "at least one", 1 - prod(1 - p), over the last axis."""
+    none = -np.logaddexp(0, logits).sum(axis=-1)
+    return np.log(-np.expm1(none)) - none
+
+
+def _patient_as_any(logits: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.column_stack([logits[:, :-1], _none_of(logits[:, :-1])])
+
+
+def _patient_as_largest(logits: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.column_stack([logits[:, :-1], logits[:, :-1].max(axis=1)])
+
+
+def _slices_alone(_: np.ndarray, slices: np.ndarray) -> np.ndarray:
+    levels = _none_of(slices.astype(np.float64))
+    return np.column_stack([levels, _none_of(levels)])
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table."""
+
+    change: Change = lambda preset: preset
+    """What differs from the recipe in its training."""
+    of: str = ""
+    """An arm whose training it shares; by default it has its own."""
+    read: Reading = lambda logits, _: logits
+    """How its logits are read."""
+    with_arm: str = ""
+    """An arm with whose logits its own are averaged."""
+    moved_mm: float = 0.0
+    """SD of the error of the levels' places in held-out studies, in each direction."""
+    beside: str = BASE
+    """The arm that it is compared to."""
+    cube: bool = False
+    """Another network altogether: a 3D CNN on each vertebra."""
+
+
+SHIFTLESS, MOVED, OTHER = "without shifts and stretches", "levels found 4 mm off", "another encoder"
+SLICES = "without training the encoder first"
+ARMS: dict[str, Arm] = {
+    BASE: Arm(),
+    "as before": Arm(
+        lambda preset: replace(preset, dense_targets=False, whole_each=1, mixup=0.0, mirrored_too=False)
     ),
-    "targets from boxes alone": lambda preset: replace(preset, dense_targets=False),
-    "as many whole vertebrae as fractured": lambda preset: replace(preset, whole_each=1),
-    "batch norm keeps the encoder's figures": _classifier(frozen_norm=True),
-    "without mixup": lambda preset: replace(preset, mixup=0.0),
-    "with drop path 0.2": _classifier(drop_path=0.2),
-    "without the mirrored view": lambda preset: replace(preset, mirrored_too=False),
-    "without training the encoder first": lambda preset: replace(preset, encoder_training=None),
-    "without attention over the levels": _classifier(context_layers=0),
-    "crop of 96 mm": lambda preset: replace(preset, stacks=replace(preset.stacks, crop_mm=96.0)),
-    "without shifts and stretches": _without_shifts,
+    "targets from boxes alone": Arm(lambda preset: replace(preset, dense_targets=False)),
+    "as many whole vertebrae as fractured": Arm(lambda preset: replace(preset, whole_each=1)),
+    "batch norm keeps the encoder's figures": Arm(_classifier(frozen_norm=True)),
+    "without mixup": Arm(lambda preset: replace(preset, mixup=0.0)),
+    "with drop path 0.2": Arm(_classifier(drop_path=0.2)),
+    "without the mirrored view": Arm(lambda preset: replace(preset, mirrored_too=False)),
+    SLICES: Arm(lambda preset: replace(preset, encoder_training=None)),
+    "without attention over the levels": Arm(_classifier(context_layers=0)),
+    "patient as 1 - prod(1 - p)": Arm(of=BASE, read=_patient_as_any),
+    "patient as the largest": Arm(of=BASE, read=_patient_as_largest),
+    "without a sequence, 1 - prod(1 - p) of the slices": Arm(of=BASE, read=_slices_alone),
+    "crop of 96 mm": Arm(lambda preset: replace(preset, stacks=replace(preset.stacks, crop_mm=96.0))),
+    SHIFTLESS: Arm(_without_shifts),
+    MOVED: Arm(of=BASE, moved_mm=4.0),
+    f"{SHIFTLESS}, {MOVED}": Arm(_without_shifts, of=SHIFTLESS, moved_mm=4.0, beside=MOVED),
+    OTHER: Arm(_classifier(encoder="test_efficientnet", encoder_options={"global_pool": "max"})),
+    "two encoders": Arm(of=BASE, with_arm=OTHER),
+    "CNN and RNN for each vertebra, patient as the largest (8th)": Arm(
+        _classifier(context_layers=0), of="without attention over the levels", read=_patient_as_largest
+    ),
+    "3D CNN on each vertebra, patient as the largest (4th)": Arm(cube=True),
 }
-"""What is tried: each arm is the recipe with this change."""
+"""What is tried."""
 
 
 def recipe() -> Preset:
@@ -180,17 +248,49 @@ def _boxed(columns: StudyStore, uid: str) -> np.ndarray:
     return np.isin(np.arange(1, len(LEVELS) + 1), levels).astype(float)
 
 
-def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> pd.DataFrame:
-    """Train an arm with a seed on every fold, unless that is done; its held-out logits by study."""
-    preset = replace(sized(ARMS[name](recipe()), data, flags), seed=seed)
-    run = flags.work / f"runs{flags.studies}" / f"{name.replace(' ', '-')}-{seed}"
+class Misplaced(ColumnDataset):
+    """Held-out studies whose levels were found beside of where they are."""
+
+    def __init__(self, studies: ColumnDataset, sd_mm: float):
+        super().__init__(studies.store, dict(zip(studies.uids, studies.truth, strict=True)), studies.preset)
+        self.sd_mm = sd_mm
+
+    def column(self, number: int) -> Column:
+        """The column with every level's extent moved, the same way each time."""
+        found = super().column(number)
+        moved = np.random.default_rng([720, number]).normal(0, self.sd_mm, (len(LEVELS), 3))
+        extents = tuple(
+            Extent(one.top_mm + z, one.bottom_mm + z, one.centre_y_mm + y, one.centre_x_mm + x)
+            for one, (z, y, x) in zip(found.extents, moved.tolist(), strict=True)
+        )
+        return replace(found, extents=extents)
+
+
+def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> np.ndarray:
+    """Train an arm with a seed on every fold, unless that is done; its held-out logits, float64 (studies, 8)."""
+    arm, trained = ARMS[name], ARMS[name].of or name
+    preset = replace(sized(ARMS[trained].change(recipe()), data, flags), seed=seed)
+    run = flags.work / f"runs{flags.studies}" / f"{re.sub('[^a-z0-9]+', '-', trained.lower())}-{seed}"
     stage = ClassifierStage(
         run, data.columns, data.truth, data.folds, preset, DistributedContext(0, 1, best_device())
     )
+    parts = []
     for fold in range(FOLDS):
-        train_fold(stage, fold)
-    tables = [pd.read_csv(RunLayout(run).logits(fold), dtype={UID_COLUMN: str}) for fold in range(FOLDS)]
-    return pd.concat(tables).set_index(UID_COLUMN).loc[list(data.truth), list(PREDICTION_TYPES)]
+        held_out, layout = stage.dataset(fold, held_out=True), RunLayout(run)
+        if arm.cube:
+            encoder = preset.encoder_training
+            assert encoder is not None
+            logits, slices = cube_logits(stage, fold, encoder), np.zeros(0)
+        else:
+            train_fold(stage, fold)
+            logits = pd.read_csv(layout.logits(fold))[list(PREDICTION_TYPES)].to_numpy(np.float64)
+            slices = np.load(layout.fold(CLASSIFIER, fold) / SLICE_LOGITS, allow_pickle=False)
+        if arm.moved_mm:
+            model = load_classifier(layout.model(CLASSIFIER, fold), stage.context.device)
+            logits, slices = predict(model, Misplaced(held_out, arm.moved_mm), stage)
+        parts.append(pd.DataFrame(arm.read(logits, slices), held_out.uids))
+    found = pd.concat(parts).loc[list(data.truth)].to_numpy()
+    return (found + out_of_fold(arm.with_arm, seed, data, flags)) / 2 if arm.with_arm else found
 
 
 def main(flags: Flags) -> None:
@@ -205,7 +305,7 @@ def main(flags: Flags) -> None:
     minutes = {}
     for name in flags.arms or ARMS:
         started = time.perf_counter()
-        logits = [out_of_fold(name, seed, data, flags).to_numpy() for seed in range(flags.seeds)]
+        logits = [out_of_fold(name, seed, data, flags) for seed in range(flags.seeds)]
         minutes[name] = (time.perf_counter() - started) / 60
         values = [climb(one, truth, groups, data.constants).values for one in logits]
         found[name] = [resample(truth, one, draws) for one in values]
@@ -214,7 +314,10 @@ def main(flags: Flags) -> None:
             flush=True,
         )
     constants = resample(truth, np.tile(data.constants, (len(truth), 1)), draws)
-    rows = [row_of(name, scores, found.get(BASE, scores), minutes[name]) for name, scores in found.items()]
+    rows = [
+        row_of(name, scores, found.get(ARMS[name].beside, scores), minutes[name])
+        for name, scores in found.items()
+    ]
     holm(rows)
     report = "\n".join(
         [
@@ -243,7 +346,7 @@ def main(flags: Flags) -> None:
 
 
 def row_of(name: str, scores: list[Resampled], base: list[Resampled], took: float) -> dict[str, object]:
-    """An arm's score and its difference to the recipe."""
+    """An arm's score and its difference to the arm that it is compared to."""
     score = np.mean([one.values[0] for one in scores])
     change = np.mean([one.values[0] - other.values[0] for one, other in zip(scores, base, strict=True)])
     drawn = np.mean(
@@ -256,9 +359,8 @@ def row_of(name: str, scores: list[Resampled], base: list[Resampled], took: floa
         "arm": name,
         "score": f"{score:.4f}",
         "by seed": ", ".join(f"{one.values[0]:.4f}" for one in scores),
-        "less the recipe's": ""
-        if name == BASE
-        else f"{change:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})",
+        "compared to": "" if name == BASE else ARMS[name].beside,
+        "difference": "" if name == BASE else f"{change:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})",
         "p": np.nan if name == BASE else p,
         "minutes": f"{took:.1f}",
     }
@@ -271,10 +373,8 @@ def holm(rows: list[dict[str, object]]) -> None:
     for rank, row in enumerate(order):
         least = max(least, min(float(str(row["p"])) * (len(order) - rank), 1.0))
         row["Holm's p"] = f"{least:.3f}"
-        better = str(row["less the recipe's"]).startswith("+")
-        row["says"] = (
-            ("the recipe is better" if better else "THE ARM IS BETTER") if least <= 0.05 else "no difference"
-        )
+        worse = str(row["difference"]).startswith("+")
+        row["says"] = ("worse" if worse else "BETTER") if least <= 0.05 else "no difference"
     for row in rows:
         row.setdefault("Holm's p", "")
         row.setdefault("says", "")

@@ -31,10 +31,15 @@ def check_encoder_weights(settings: ClassifierSettings, weights: str = "") -> No
     InputError
         Within `ANSWER_S`, with what to do about it.
     """
-    known = timm.get_pretrained_cfg(settings.encoder) if settings.pretrained and not weights else None
+    if weights or not settings.pretrained:
+        return
+    try:
+        known = timm.get_pretrained_cfg(settings.encoder)
+    except RuntimeError:
+        known = None
     model = known.hf_hub_id if known is not None else None
     if known is None or model is None:
-        return  # nothing to ask, or timm tells what it does not know
+        return  # no such encoder, as timm tells when it is made
     names = (known.hf_hub_filename,) if known.hf_hub_filename else FILES
     if any(isinstance(huggingface_hub.try_to_load_from_cache(model, name), str) for name in names):
         return
