@@ -35,9 +35,10 @@ class CubeNet(nn.Module):
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Logits (n,) of cubes: uint8 (n, slices, y, x, neighbours), of which the middle is used, and their masks."""
         middle = images[..., images.shape[-1] // 2]
-        return self.head(self.body(torch.stack([middle, masks], dim=1).float() / 255).amax(dim=(2, 3, 4)))[
-            :, 0
-        ]
+        cubes = torch.stack([middle, masks], dim=1).float() / 255
+        # in bfloat16 on a CPU some gradients of 3D convolutions are not finite
+        with torch.autocast(cubes.device.type, enabled=False):
+            return self.head(self.body(cubes).amax(dim=(2, 3, 4)))[:, 0]
 
 
 def _block(before: int, width: int, stride: int | tuple[int, ...]) -> list[nn.Module]:

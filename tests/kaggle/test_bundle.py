@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import pytest
 
 from cspine.errors import InputError
 from cspine.kaggle import wheels
-from cspine.kaggle.bundle import MARKER, assemble
+from cspine.kaggle.bundle import assemble
+from cspine.kaggle.marker import MARKER
 from cspine.settings.layout import CALIBRATION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,11 @@ def test_the_bundle_holds_code_models_and_a_list_of_them(run, tmp_path):
     assert all(path.is_file() for path in files)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {path.relative_to(folder).as_posix() for path in files} | {MARKER}
-    assert json.loads((folder / MARKER).read_text())["files"] == sorted(names - {MARKER})
+    listed = json.loads((folder / MARKER).read_text())["files"]
+    assert list(listed) == sorted(names - {MARKER})
+    assert all(
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() == total for name, total in listed.items()
+    )
     assert not [name for name in names if "__pycache__" in name]
     wanted = {
         f"models/{kind}/fold{fold}/model.safetensors" for kind in ("locator", "classifier") for fold in (0, 1)

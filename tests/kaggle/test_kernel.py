@@ -1,9 +1,15 @@
+import importlib.metadata
+import importlib.util
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +25,11 @@ from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.evaluation.averaging import AveragingCurve, FoldNoise
 from cspine.evaluation.calibration import Calibration
+from cspine.inference.device_process import as_words
 from cspine.inference.studies import Prediction
 from cspine.kaggle import kernel
-from cspine.kaggle.bundle import MARKER
+from cspine.kaggle.bundle import assemble
+from cspine.kaggle.marker import MARKER
 from cspine.preprocessing.verdict import WHOLE, Kind, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +62,10 @@ def test_all_studies_are_predicted_in_the_samples_order(competition, studies, ru
     assert not np.allclose(values[studies[0]], values[studies[1]], atol=1e-9)
     said = report(tmp_path)
     assert (said["studies"], said["predicted"], said["fell_back"], said["problem"]) == (2, 2, {}, "")
+    assert said["problems"] == [] and said["folds"] == [0, 1]
+    assert said["device"]["versions"]["torch"] == importlib.metadata.version("torch")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fallbacks.csv",
         "fold_logits.csv",
         "inference.json",
         "submission.csv",
@@ -69,8 +80,8 @@ def test_all_studies_are_predicted_in_the_samples_order(competition, studies, ru
 
 
 def taken(run: kernel.KernelRun, study: str, fold_logits: np.ndarray, verdict: Verdict = WHOLE) -> None:
-    seconds = {"decode": 1.0, "locate": 0.5}
-    run.take(Prediction(study, fold_logits, SimpleNamespace(notes=(), verdict=verdict), "", seconds))
+    column = SimpleNamespace(notes=(), verdict=verdict)
+    run.take(as_words(Prediction(study, fold_logits, column, "", {"decode": 1.0, "locate": 0.5})))
 
 
 def test_the_mean_of_the_folds_gets_the_slopes_that_its_own_studies_ask_for(tmp_path):
@@ -118,51 +129,13 @@ def test_rows_in_another_order_keep_it(troubled, competition, studies, run, tmp_
     rows = pd.read_csv(troubled / "sample_submission.csv").sample(frac=1, random_state=1)
     rows.to_csv(troubled / "sample_submission.csv", index=False)
     (troubled / "test_images" / studies[1]).symlink_to(competition / "test_images" / studies[1])
-    assert kernel.main(troubled, run, tmp_path) == 0
+    assert kernel.main(troubled, run, tmp_path) == 1  # one of two rehearsed studies would be on constants
     values = checked(troubled, tmp_path)
     said = report(tmp_path)
     assert said["predicted"] == 1 and set(said["fell_back"]) == {studies[0]}
     constants = [0.1 + 0.05 * level for level in range(8)]
     assert values[studies[0]] == pytest.approx(constants)  # those of the run's calibration
     assert values[studies[1]] != pytest.approx(constants)
-
-
-@pytest.mark.parametrize("scored", [False, True])
-def test_damaged_and_missing_studies_fall_back_to_constants(
-    troubled, studies, run, tmp_path, scored, monkeypatch, capsys
-):
-    if scored:
-        monkeypatch.setenv(RERUN, "1")
-    assert kernel.main(troubled, run, tmp_path) == (0 if scored else 1)
-    values = checked(troubled, tmp_path)
-    assert values[studies[0]] == pytest.approx(values[studies[1]])
-    said = report(tmp_path)
-    assert set(said["fell_back"]) == set(studies) and said["predicted"] == 0
-    assert studies[0] in said["fell_back"][studies[0]]
-    assert said["fell_back"][studies[1]] == f"no folder test_images/{studies[1]}"
-    printed = capsys.readouterr()
-    for study in studies:
-        assert f"constants for study {study}: {said['fell_back'][study]}" in printed.out
-    assert "PROBLEM" in printed.err
-
-
-@pytest.mark.parametrize("scored", [False, True])
-@pytest.mark.parametrize("broken", ["calibration.json", "classifier/fold1/model.safetensors", "locator"])
-def test_broken_models_leave_constants(competition, studies, own_run, tmp_path, scored, broken, monkeypatch):
-    if scored:
-        monkeypatch.setenv(RERUN, "1")
-    path = own_run / broken
-    if path.is_file():
-        path.write_bytes(b"{")
-    else:
-        path.rename(own_run / "elsewhere")
-    assert kernel.main(competition, own_run, tmp_path / "working") == (0 if scored else 1)
-    values = checked(competition, tmp_path / "working")
-    said = report(tmp_path / "working")
-    assert str(own_run) in said["problem"] and "InputError" in said["problem"]
-    assert said["fell_back"] == dict.fromkeys(studies, said["problem"])
-    if broken == "calibration.json":
-        assert values[studies[0]] == pytest.approx(best_constants(PUBLISHED["train"].rates()))
 
 
 def test_a_locator_that_finds_nothing_is_a_problem(competition, studies, blind_run, tmp_path):
@@ -184,115 +157,278 @@ def test_kaggles_visible_state_works(visible, run, tmp_path):
 
 def test_the_time_limit_leaves_constants_with_the_reason(competition, run, tmp_path, monkeypatch):
     monkeypatch.setattr(kernel, "TIME_LIMIT_S", -1.0)
-    assert kernel.main(competition, run, tmp_path) == 0
+    assert kernel.main(competition, run, tmp_path) == 1
     checked(competition, tmp_path)
     said = report(tmp_path)
-    assert said["predicted"] == 1
-    assert list(said["fell_back"].values()) == ["the time was up before its turn"]
+    assert said["predicted"] == 0
+    assert set(said["fell_back"].values()) == {"the time was up before its turn"}
 
 
-STOPS_AT_THE_SECOND = """
-import sys, time
-from pathlib import Path
-
-def stop_at_the_second():
-    from cspine.kaggle import kernel
-    from cspine.inference.ensemble import Ensemble
-
-    locate, asked = Ensemble.locate, []
-
-    def slow(self, hu):
-        asked.append(1)
-        if len(asked) == 2:
-            print("predicting", flush=True)
-            time.sleep(300)
-        return locate(self, hu)
-
-    Ensemble.locate, kernel.WRITE_EVERY = slow, 1
-    return kernel.main
-
-if __name__ == "__main__":
-    sys.path.insert(0, sys.argv[1])
-    stop_at_the_second()(*map(Path, sys.argv[2:]))
-"""
+def test_the_scripts_constants_are_those_of_the_training_set():
+    spec = importlib.util.spec_from_file_location("inference_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    expected = dict(zip(PREDICTION_TYPES, best_constants(PUBLISHED["train"].rates()), strict=True))
+    assert pytest.approx(expected, abs=5e-5) == script.CONSTANTS
 
 
-def test_a_killed_kernel_leaves_a_valid_submission(competition, studies, run, tmp_path):
-    script, working = tmp_path / "slow.py", tmp_path / "working"
+@dataclass
+class Kaggle:
+    """Kaggle's folders: the attached inputs and the working folder."""
+
+    inputs: Path
+    working: Path
+    data: Path
+    bundle: Path
+
+    def weights(self, fold: int, kind: str = "classifier") -> Path:
+        return self.bundle / "models" / kind / f"fold{fold}" / "model.safetensors"
+
+    def start(self, scored: bool = False, **environment: str) -> subprocess.Popen:
+        kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", RERUN)}
+        kept |= {"HF_HUB_OFFLINE": "1", "HOME": "/proc/none"} | ({RERUN: "1"} if scored else {}) | environment
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(self.inputs)],
+            cwd=self.working, env=kept, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, scored: bool = False, **environment: str) -> tuple[int, str]:
+        process = self.start(scored, **environment)
+        said, _ = process.communicate(timeout=300)
+        return process.returncode, said
+
+    def rows(self) -> pd.DataFrame:
+        frame = pd.read_csv(self.working / "submission.csv")
+        ids = kernel.sample_row_ids(self.data / "sample_submission.csv")
+        assert list(frame["row_id"]) == ids
+        assert frame["fractured"].between(0, 1).all()
+        return frame
+
+    def reasons(self) -> dict[str, str]:
+        return dict(pd.read_csv(self.working / "fallbacks.csv", dtype=str).itertuples(index=False))
+
+
+@pytest.fixture
+def kaggle(competition, own_run, tmp_path) -> Kaggle:
+    inputs, working = tmp_path / "input", tmp_path / "working"
     working.mkdir()
-    script.write_text(STOPS_AT_THE_SECOND)
-    command = [sys.executable, script, ROOT / "src", competition, run, working]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "predicting\n"
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    values = checked(competition, working)
-    constants = pytest.approx([0.1 + 0.05 * level for level in range(8)])
-    assert sorted(values[study] == constants for study in studies) == [False, True]
-    assert not (working / "inference.json").exists()
+    data, bundle = inputs / "competitions" / SLUG, inputs / "datasets" / "me" / "cspine-bundle"
+    shutil.copytree(competition, data, symlinks=False)
+    assemble(own_run, bundle)
+    return Kaggle(inputs, working, data, bundle)
 
 
-STUB = """
-import json
-from pathlib import Path
+def nan_in(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-4096:] = np.full(1024, math.nan, np.float32).tobytes()
+    path.write_bytes(content)
 
-def main(*folders):
-    Path("found.json").write_text(json.dumps([str(folder) for folder in folders]))
-    return 7
-"""
-LAYOUTS = {
-    "slug": ("my-bundle", SLUG),
-    "kinds": ("datasets/someone/any-name", f"competitions/{SLUG}"),
-    "notebook output": ("notebooks/someone/a-notebook", f"competitions/{SLUG}"),
-    "deeper": ("datasets/someone/any-name/versions/3", SLUG),
+
+def without_sums(kaggle: Kaggle) -> None:
+    """A bundle whose list tells nothing: the probe alone is left to find what is wrong."""
+    (kaggle.bundle / MARKER).write_text('{"files": {}}')
+
+
+@dataclass
+class Case:
+    """Something that goes wrong, and what is left."""
+
+    harm: Callable[[Kaggle], object]
+    predicted: int
+    says: str
+    """In the log."""
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+def _sample(kaggle: Kaggle, change: Callable[[str], str]) -> None:
+    path = kaggle.data / "sample_submission.csv"
+    path.write_bytes(change(path.read_text()).encode())
+
+
+CASES = {
+    "NaN in a fold's weights": Case(lambda k: nan_in(k.weights(0)), 2, "left out classifier/fold0"),
+    "the same, and no checksums": Case(
+        lambda k: (nan_in(k.weights(0)), without_sums(k)), 2, "its answer to a probe is not finite"
+    ),
+    "a fold cut": Case(lambda k: os.truncate(k.weights(1), 1000), 2, "left out classifier/fold1"),
+    "a fold deleted": Case(lambda k: k.weights(1).unlink(), 2, "the file is missing"),
+    "a locator's fold damaged": Case(lambda k: nan_in(k.weights(0, "locator")), 2, "left out locator/fold0"),
+    "every fold damaged": Case(lambda k: [nan_in(k.weights(f)) for f in (0, 1)], 0, "no fold can be used"),
+    "no calibration": Case(
+        lambda k: (k.bundle / "models" / "calibration.json").unlink(), 2, "without the calib"
+    ),
+    "no code": Case(lambda k: shutil.rmtree(k.bundle / "src"), 0, "ended with 1"),
+    "no bundle": Case(lambda k: shutil.rmtree(k.bundle), 0, "attach the bundle dataset"),
+    "a wheel cut": Case(
+        lambda k: (
+            (k.bundle / "wheels").mkdir(),
+            (k.bundle / "wheels" / "x-1-py3-none-any.whl").write_text("x"),
+        ),
+        2,
+        "wheel x-1-py3-none-any.whl can't be installed",
+    ),
+    "a list that is no JSON": Case(lambda k: (k.bundle / MARKER).write_text("{"), 2, "PROBLEM"),
+    "a row that is no UID": Case(
+        lambda k: _sample(k, lambda text: text + "../../etc/x_C1,0.5\nstrange,0.5\n"),
+        2,
+        "constants for study ../..",
+    ),
+    "a gigabyte of memory": Case(
+        lambda k: (k.bundle / "src" / "sitecustomize.py").write_text(
+            "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 << 29, 2 << 29))\n"
+        ),
+        0,
+        "PROBLEM",
+    ),
 }
+"""What may go wrong on Kaggle."""
 
 
-def start(inputs: Path, working: Path) -> subprocess.CompletedProcess:
-    working.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, str(SCRIPT), str(inputs)]
-    return subprocess.run(
-        command, cwd=working, env=environment, capture_output=True, text=True, timeout=60, check=False
+@pytest.mark.parametrize("name", CASES)
+def test_a_valid_submission_is_left_and_the_exit_code_is_true(kaggle, name):
+    case = CASES[name]
+    case.harm(kaggle)
+    code, said = kaggle.run(**dict(case.environment))
+    assert (code, case.says in said) == (1, True), said
+    rows = kaggle.rows()
+    predicted = len(set(rows["fractured"].round(6)) - set(constants_of(kaggle)))
+    assert (predicted > 0) == (case.predicted > 0), said
+    if (kaggle.working / "inference.json").is_file():
+        assert report(kaggle.working)["predicted"] == case.predicted
+
+
+def constants_of(kaggle: Kaggle) -> set[float]:
+    """All values that a study on constants may have."""
+    published = best_constants(PUBLISHED["train"].rates())
+    own = [0.1 + 0.05 * level for level in range(8)]
+    means = [float(np.mean(one)) for one in (published, own)]
+    return {round(float(value), digits) for value in (*published, *own, *means) for digits in (4, 6)}
+
+
+@pytest.mark.parametrize("name", ["NaN in a fold's weights", "every fold damaged", "no code", "no bundle"])
+def test_the_scoring_run_ends_with_0_whatever_happens(kaggle, name):
+    CASES[name].harm(kaggle)
+    code, said = kaggle.run(scored=True)
+    assert code == 0 and CASES[name].says.replace("ended with 1", "ended with") in said
+    kaggle.rows()
+
+
+def test_all_is_well_with_odd_tables_and_warnings_as_errors(kaggle):
+    _sample(kaggle, lambda text: "\ufeff" + "\r\n".join(text.splitlines()) + "\r\n")
+    code, said = kaggle.run(PYTHONWARNINGS="error")
+    assert code == 0, said
+    kaggle.rows()
+    assert report(kaggle.working)["rehearsal"]["studies"] >= 2
+    assert kaggle.reasons() == {} and "hours_for_1093_studies" in said
+
+
+def test_without_nibabel_it_predicts(kaggle):
+    (kaggle.bundle / "src" / "nibabel.py").write_text("raise ImportError('not in this image')")
+    code, said = kaggle.run()
+    assert code == 0, said
+
+
+def test_visible_rows_without_folders_are_rehearsed_on_training_studies(kaggle, studies):
+    (kaggle.data / "test_images").rename(kaggle.data / "train_images_of_old")
+    train = kaggle.data / "train_images"
+    if not train.is_dir():
+        (kaggle.data / "train_images_of_old").rename(train)
+        for number, folder in enumerate(sorted(train.iterdir())):
+            folder.rename(train / f"1.2.3.{number}")
+    code, said = kaggle.run()
+    rehearsal = report(kaggle.working)["rehearsal"]
+    assert rehearsal["studies"] == rehearsal["of_them_from_train_images"] >= 2, said
+    assert code == (1 if rehearsal["on_constants"] > 0.1 * rehearsal["studies"] else 0)
+    assert set(kaggle.reasons()) >= set(studies)
+    assert "STUDIES ARE ON CONSTANTS" in said
+
+
+def test_a_process_that_dies_with_a_study_is_started_again(kaggle, studies):
+    """kill -9 of everything that predicts, once; then the same at every study."""
+    (kaggle.bundle / "src" / "sitecustomize.py").write_text(DIES)
+    once = kaggle.working.parent / "once"
+    code, said = kaggle.run(DIES_UNLESS=str(once))
+    assert code == 1 and "killed by signal SIGKILL" in said, said
+    assert report(kaggle.working)["predicted"] == 2
+    code, said = kaggle.run(DIES_UNLESS="/proc/none/file", scored=True)
+    assert code == 0, said
+    kaggle.rows()
+    assert set(kaggle.reasons()) == set(studies)
+
+
+DIES = """
+import os, sys
+import threading, time
+
+def watch():
+    while True:
+        ensemble = sys.modules.get("cspine.inference.ensemble")
+        if ensemble is not None and hasattr(ensemble, "Ensemble"):
+            def die(self, hu, locate=ensemble.Ensemble.locate):
+                if os.path.exists(os.environ["DIES_UNLESS"]):
+                    return locate(self, hu)
+                try:
+                    open(os.environ["DIES_UNLESS"], "w").close()
+                except OSError:
+                    pass
+                os.kill(os.getpid(), 9)
+            ensemble.Ensemble.locate = die
+            return
+        time.sleep(0.01)
+
+if "DIES_UNLESS" in os.environ:
+    threading.Thread(target=watch, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_sigterm_leaves_what_there_is(kaggle, scored):
+    process = kaggle.start(scored)
+    for line in process.stdout:
+        if "where time runs short" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == (0 if scored else 1), said
+    kaggle.rows()
+    assert (kaggle.working / "fallbacks.csv").is_file()
+
+
+def test_a_closed_stdout_costs_nothing(kaggle):
+    process = kaggle.start(scored=True)
+    process.stdout.close()
+    assert process.wait(300) == 0
+    kaggle.rows()
+    assert report(kaggle.working)["predicted"] == 2
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["me-bundle", "datasets/me/any", "notebooks/me/a-notebook", "models/me/cspine/pytorch/default/3"],
+)
+def test_the_bundle_is_found_by_its_marker_wherever_it_is_mounted(kaggle, place):
+    (kaggle.bundle / "src" / "cspine" / "kaggle" / "kernel.py").write_text(
+        "import sys\nfrom pathlib import Path\nPath('found.txt').write_text(sys.argv[2])\n"
     )
+    target = kaggle.inputs / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kaggle.bundle.rename(target)
+    code, said = kaggle.run()
+    assert code == 0, said
+    assert (kaggle.working / "found.txt").read_text() == str(target / "models")
 
 
-def stub_bundle(folder: Path) -> Path:
-    package = folder / "src" / "cspine" / "kaggle"
-    package.mkdir(parents=True)
-    (package / "kernel.py").write_text(STUB)
-    for path in (package, package.parent):
-        (path / "__init__.py").touch()
-    (folder / MARKER).write_text("{}")
-    return folder
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_script_finds_its_inputs_by_their_markers(competition, tmp_path, layout):
-    inputs = tmp_path / "input"
-    where, data = (inputs / path for path in LAYOUTS[layout])
-    stub_bundle(where)
-    (inputs / "another-dataset").mkdir()
-    data.parent.mkdir(parents=True, exist_ok=True)
-    data.symlink_to(competition, target_is_directory=True)
-    done = start(inputs, tmp_path / "working")
-    assert done.returncode == 7, done.stderr
-    found = json.loads((tmp_path / "working" / "found.json").read_text())
-    assert found == [str(data), str(where / "models"), str(tmp_path / "working")]
-
-
-@pytest.mark.parametrize(("absent", "marker"), [("bundle", MARKER), ("data", "sample_submission.csv")])
-def test_the_script_says_what_is_not_attached(competition, tmp_path, absent, marker):
-    inputs = tmp_path / "input"
-    inputs.mkdir()
-    if absent == "bundle":
-        (inputs / SLUG).symlink_to(competition, target_is_directory=True)
-    else:
-        stub_bundle(inputs / "bundle")
-    done = start(inputs, tmp_path / "working")
+def test_without_the_competitions_data_it_says_so(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
-    assert done.stderr.strip().startswith(f"no input under {inputs} holds {marker}: attach")
-    assert "Traceback" not in done.stderr
+    assert "holds sample_submission.csv: attach the competition's data" in done.stdout
 
 
 def test_the_kernels_metadata_is_what_kaggle_needs():

@@ -14,13 +14,12 @@ from cspine.dicom.reader import read_series
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
 from cspine.preprocessing import masks
+from cspine.preprocessing.components import largest_components, remove_strays
 from cspine.preprocessing.masks import (
     HEIGHTS_MM,
     doubts,
-    largest_components,
     level_coverage,
     read_mask,
-    remove_strays,
 )
 from cspine.preprocessing.resampling import resample
 

@@ -204,6 +204,27 @@ class Blend:
         logits = self.weights.combine([answer.fold_logits for answer in answers])
         return Answer(logits, answers[0].column, seconds)
 
+    def lighter(self) -> "tuple[Blend, str] | None":
+        """Give the same with less work, in every member; as `Ensemble.lighter`.
+
+        Returns
+        -------
+        models : Blend
+            The lighter one.
+        words : str
+            What it does without; None instead of both where nothing is left to go without.
+        """
+        mirrored = any(member.preset.mirrored_too for member in self.members)
+        found = [
+            member.lighter() if member.preset.mirrored_too or not mirrored else None
+            for member in self.members
+        ]
+        if not any(found):
+            return None
+        words = next(one[1] for one in found if one)
+        members = [one[0] if one else member for one, member in zip(found, self.members, strict=True)]
+        return Blend(members, self.weights), words
+
 
 Models = Ensemble | Blend
 """What can be asked about a study."""

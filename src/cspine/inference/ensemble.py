@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,30 @@ def folds_in_words(run: Path) -> str:
 
     located = "" if len(locators) == folds else f", {words(locators)} of the locator"
     return words(classifiers) + located
+
+
+class DeviceLost(RuntimeError):
+    """A device that answers nothing more in this process: its memory is full, or an error has stuck to it."""
+
+
+def device_is_lost(error: Exception) -> bool:
+    """Tell whether an error means that a device answers nothing more in this process.
+
+    Parameters
+    ----------
+    error : Exception
+        What a network's call raised.
+
+    Returns
+    -------
+    bool
+        True for a full memory and for CUDA's own errors.
+    """
+    return isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error)
+
+
+FEWEST_IMAGES = 8
+"""A device without memory for so many images at once is given up."""
 
 
 @dataclass(frozen=True)
@@ -246,11 +270,56 @@ class Ensemble:
         """
         images, masks = study_stacks(column, self.preset.stacks)
         batch = torch.from_numpy(images)[None], torch.from_numpy(masks)[None]
+        while True:
+            try:
+                logits = self._logits(*batch, precise=False)
+                if not logits.isfinite().all():  # float16 ends at 65,504
+                    logits = self._logits(*batch, precise=True)
+                break
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                at_once = min(
+                    one.images_at_once or masks.shape[0] * masks.shape[1] for one in self.classifiers
+                )
+                if at_once <= FEWEST_IMAGES:
+                    raise DeviceLost(f"out of memory with {at_once} images at once: {error}") from error
+                for classifier in self.classifiers:
+                    classifier.images_at_once = at_once // 2
+                print(f"out of GPU memory: {at_once // 2} images at once from here on", flush=True)
+            except RuntimeError as error:
+                if not device_is_lost(error):
+                    raise
+                raise DeviceLost(str(error).partition("\n")[0]) from error
+        bad = [str(fold) for fold, one in enumerate(logits) if not one.isfinite().all()]
+        if bad:
+            raise InputError(f"the answer of classifier number {', '.join(bad)} is not finite")
+        return logits.numpy()
+
+    def _logits(self, images: torch.Tensor, masks: torch.Tensor, precise: bool) -> torch.Tensor:
+        """Every classifier's logits of a study, float64 (folds, 8)."""
+        mirrored = self.preset.mirrored_too
         answers = [
-            study_and_slice_logits(classifier, *batch, self.device, self.preset.mirrored_too)
-            for classifier in self.classifiers
+            study_and_slice_logits(one, images, masks, self.device, mirrored, precise)
+            for one in self.classifiers
         ]
-        return torch.cat([study for study, _ in answers]).double().numpy()
+        return torch.cat([study for study, _ in answers]).double()
+
+    def lighter(self) -> "tuple[Ensemble, str] | None":
+        """Give the same with less work: first without the mirrored view, then without the last fold.
+
+        Returns
+        -------
+        models : Ensemble
+            The lighter one.
+        words : str
+            What it does without; None instead of both where nothing is left to go without.
+        """
+        if self.preset.mirrored_too:
+            return replace(self, preset=replace(self.preset, mirrored_too=False)), "without the mirrored view"
+        if len(self.classifiers) > 1:
+            fewer = self.classifiers[:-1]
+            return replace(self, classifiers=fewer), f"with the first {len(fewer)} folds"
+        return None
 
 
 def _column_key(locators: list[Locator], preset: Preset) -> str:

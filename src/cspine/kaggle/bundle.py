@@ -1,5 +1,6 @@
 """What travels to Kaggle: the code, the wheels that its image lacks, and a run's models, in one folder."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,9 @@ from cspine import storage
 from cspine.evaluation.calibration import Calibration
 from cspine.inference.blends import members_of, read_blend, write_blend
 from cspine.inference.ensemble import models_of
+from cspine.kaggle.marker import MARKER
 from cspine.settings.layout import RunLayout
 
-MARKER = "cspine-bundle.json"
-"""The file by which the kernel recognises the bundle among its inputs."""
 MEMBER = "member{}"
 """The folder of a blend's member among the bundle's models."""
 
@@ -61,7 +61,13 @@ def assemble(run: Path, folder: Path, wheels: Path | None = None) -> list[Path]:
         shutil.copytree(wheels, temporary / "wheels")
     files = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
     storage.write_json(
-        temporary / MARKER, {"version": cspine.__version__, "files": [path.as_posix() for path in files]}
+        temporary / MARKER,
+        {
+            "version": cspine.__version__,
+            "files": {
+                path.as_posix(): hashlib.sha256((temporary / path).read_bytes()).hexdigest() for path in files
+            },
+        },
     )
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

@@ -1,33 +1,45 @@
 """What the Kaggle kernel does: from the attached inputs to a submission.csv that is valid at any moment."""
 
+import csv
+import hashlib
 import os
-import shutil
+import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cspine import cli, storage
-from cspine.competition.checks import UID_COLUMN
-from cspine.competition.labels import PREDICTION_TYPES, PUBLISHED
+from cspine.competition.checks import UID_COLUMN, check_study_uid
+from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
 from cspine.competition.metric import best_constants
 from cspine.competition.rows import split_row_ids
-from cspine.competition.submission import assemble, write_submission
-from cspine.competition.tables import read_sample
+from cspine.competition.submission import SUBMIT_CLIP
 from cspine.errors import InputError
 from cspine.evaluation.averaging import FoldNoise
 from cspine.evaluation.calibration import Calibration
-from cspine.inference.blends import in_words, load_models
-from cspine.inference.studies import Limits, Prediction, predict_studies
-from cspine.settings.layout import FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
+from cspine.execution.worker import end_with_parent
+from cspine.inference.device_task import Task
+from cspine.kaggle.devices import Devices
+from cspine.kaggle.marker import sums_of
+from cspine.settings.layout import FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION, RunLayout
 
 TIME_LIMIT_S = 8.5 * 3600
 """Kaggle stops a kernel after 9 hours; half an hour stays for the rest."""
-WRITE_EVERY = 25
-"""Studies between two writings of submission.csv."""
+REHEARSED = 20
+"""Studies that a run outside of the scoring run tries, taken from train_images where test_images has fewer."""
+HIDDEN_STUDIES = 1093
+"""Of the scoring run, public and private."""
+MUCH, TOO_MUCH = 0.05, 0.1
+"""Share of studies on constants that is told in capitals, and that ends a rehearsal with 1."""
+FALLBACKS = "fallbacks.csv"
+RESERVE_BYTES = 4 << 20
+"""Kept on the disk while studies are predicted, and given up for the last files where it is full."""
 
 
 @dataclass
@@ -38,17 +50,27 @@ class InferenceReport:
     predicted: int = 0
     seconds: float = 0.0
     models: str = ""
-    """How many folds of each run answered."""
+    """How many folds answered."""
+    device: dict[str, Any] = field(default_factory=dict)
+    """Name, precision, number of GPUs and versions, as the process on it says."""
+    folds: list[int] = field(default_factory=list)
+    """The folds that were used."""
     problem: str = ""
     """What kept the models from being used at all."""
+    problems: list[str] = field(default_factory=list)
+    """Everything else that went wrong: folds that were left out, processes that died, files that were not written."""
     fell_back: dict[str, str] = field(default_factory=dict)
     """Study -> why it fell back to the constants."""
+    not_in_view: dict[str, list[str]] = field(default_factory=dict)
+    """Study -> levels that the scan does not show, which got their constants."""
     notes: dict[str, list[str]] = field(default_factory=dict)
     """Study -> what had to be mended to predict it."""
     verdicts: dict[str, int] = field(default_factory=dict)
     """What is thought of the label map ("sure", "doubtful") -> predicted studies."""
     seconds_by_part: dict[str, float] = field(default_factory=dict)
     """Part ("decode", "locate", "cut", "classify") -> seconds over all studies."""
+    rehearsal: dict[str, Any] = field(default_factory=dict)
+    """What a run outside of the scoring run tried, and what it says about the hidden studies."""
     slopes: dict[str, float] = field(default_factory=dict)
     """The slopes that were used for the folds' mean ("level", "overall"), and the share of the held-out logits'
     spread that averaging removes ("level_removed", "overall_removed")."""
@@ -59,78 +81,158 @@ class KernelRun:
 
     def __init__(self, competition: Path, working: Path):
         self.competition, self.working = competition, working
-        self.sample = read_sample(competition)
-        self.studies = list(split_row_ids(self.sample["row_id"])[UID_COLUMN].unique())
+        self.rows = sample_row_ids(competition / "sample_submission.csv")
+        parts = split_row_ids(pd.Series(self.rows, dtype=str))
+        self.kinds = list(parts["prediction_type"])
+        self.study_of_row = list(parts[UID_COLUMN])
         self.constants = best_constants(PUBLISHED["train"].rates())
         self.fold_logits: dict[str, np.ndarray] = {}
         self.in_view: dict[str, np.ndarray] = {}
         self.calibration: Calibration | None = None
+        self.studies = list(dict.fromkeys(self.study_of_row))
         self.report = InferenceReport(studies=len(self.studies))
+        self.extra: dict[str, Path] = {}
+        """Studies that are only rehearsed."""
         self.path = working / SUBMISSION
+        self.reserve = working / ".reserve"
+
+    def problem(self, words: str) -> None:
+        """Note and print what went wrong.
+
+        Parameters
+        ----------
+        words : str
+            What happened.
+        """
+        self.report.problems.append(words)
+        say(f"PROBLEM: {words}")
+
+    def save(self, what: str, write: Callable[[], object]) -> None:
+        """Write a file; where that fails, give up the reserve and try again; at worst the old file stays.
+
+        Parameters
+        ----------
+        what : str
+            The file's name.
+        write : callable
+            Writes it.
+        """
+        for last in (False, True):
+            try:
+                write()
+                return
+            except (OSError, InputError) as error:
+                self.reserve.unlink(missing_ok=True)
+                if last:
+                    self.problem(f"{what} could not be written: {error}")
 
     def write(self) -> None:
         """Write what is known so far."""
-        frame, _ = assemble(self.sample, self.values(), self.constants)
-        write_submission(self.path, frame, self.sample)
+        values = self.values()
+        named = {study: dict(zip(PREDICTION_TYPES, one, strict=True)) for study, one in values.items()}
+        constants = dict(zip(PREDICTION_TYPES, self.constants, strict=True))
+        unknown = float(np.mean(self.constants))
+        filled = [
+            float(named.get(study, constants).get(kind, unknown))
+            for study, kind in zip(self.study_of_row, self.kinds, strict=True)
+        ]
+        clipped = np.clip(filled, SUBMIT_CLIP, 1 - SUBMIT_CLIP)
+        frame = pd.DataFrame({"row_id": self.rows, "fractured": clipped})
+        self.save(SUBMISSION, lambda: storage.write_csv(self.path, frame))
 
     def values(self) -> dict[str, np.ndarray]:
         """Turn the logits that are there into values: the folds' mean, calibrated for such a mean.
+
+        A study that fewer folds answered, since time ran short, is calibrated as the mean of these.
 
         Returns
         -------
         dict of str to ndarray of shape (8,)
             Study to values to submit.
         """
-        if not self.fold_logits or self.calibration is None:
+        if self.calibration is None:
             return {}
-        logits, calibration = np.stack(list(self.fold_logits.values())), self.calibration
-        noise = FoldNoise.measure(logits)
-        averaging = calibration.averaging
-        if noise is not None and averaging is not None:
-            calibration, shares = calibration.for_mean(noise), averaging.shares(noise)
-            figures = (calibration.level_slope, calibration.overall_slope, *shares)
-            names = ("level", "overall", "level_removed", "overall_removed")
-            self.report.slopes = dict(zip(names, figures, strict=True))
-        in_view = np.stack([self.in_view[study] for study in self.fold_logits])
-        return dict(zip(self.fold_logits, calibration.apply(logits.mean(axis=1), in_view), strict=True))
+        values: dict[str, np.ndarray] = {}
+        for count in sorted({len(logits) for logits in self.fold_logits.values()}):
+            calibration = self.calibration
+            known = [logits[:count] for logits in self.fold_logits.values() if len(logits) >= count]
+            noise, averaging = FoldNoise.measure(np.stack(known)), calibration.averaging
+            if noise is not None and averaging is not None:
+                calibration, shares = calibration.for_mean(noise), averaging.shares(noise)
+                figures = (calibration.level_slope, calibration.overall_slope, *shares)
+                names = ("level", "overall", "level_removed", "overall_removed")
+                self.report.slopes = dict(zip(names, figures, strict=True))
+            these = [study for study, logits in self.fold_logits.items() if len(logits) == count]
+            logits = np.stack([self.fold_logits[study] for study in these]).mean(axis=1)
+            in_view = np.stack([self.in_view[study] for study in these])
+            values |= dict(zip(these, calibration.apply(logits, in_view), strict=True))
+        return {study: one for study, one in values.items() if np.isfinite(one).all()}
 
-    def take(self, prediction: Prediction) -> None:
-        """Note one study's outcome.
+    def take(self, words: dict[str, Any]) -> None:
+        """Note one study's outcome and write it.
 
         Parameters
         ----------
-        prediction : Prediction
-            The study's logits, or the reason why there are none.
+        words : dict
+            As from `device_process.as_words`.
         """
-        for part, took in prediction.seconds.items():
+        study = words["study"]
+        for part, took in words["seconds"].items():
             self.report.seconds_by_part[part] = self.report.seconds_by_part.get(part, 0.0) + took
-        if prediction.fold_logits is None or prediction.column is None:
-            self.report.fell_back[prediction.study] = prediction.reason
+        logits = np.array(words.get("logits", []), dtype=np.float64)
+        if not logits.size or not np.isfinite(logits).all():
+            self.report.fell_back[study] = words.get("reason") or "an answer that is not finite"
             return
-        self.fold_logits[prediction.study] = prediction.fold_logits
-        verdict = prediction.column.verdict
-        self.in_view[prediction.study] = verdict.in_view
-        self.report.verdicts[verdict.kind] = self.report.verdicts.get(verdict.kind, 0) + 1
-        if prediction.column.notes:
-            self.report.notes[prediction.study] = list(prediction.column.notes)
-        if len(self.fold_logits) % WRITE_EVERY == 0:
-            self.write()
+        if study in self.extra:
+            return
+        self.fold_logits[study], self.in_view[study] = logits, np.array(words["in_view"], dtype=bool)
+        kind = words["verdict"]
+        self.report.verdicts[kind] = self.report.verdicts.get(kind, 0) + 1
+        if not self.in_view[study].all():
+            hidden = np.flatnonzero(~self.in_view[study]).tolist()
+            self.report.not_in_view[study] = [LEVELS[level] for level in hidden]
+        if words["notes"]:
+            self.report.notes[study] = words["notes"]
+        self.write()
 
     def folders(self) -> dict[str, Path]:
-        """Find the studies' folders; a study without one is noted.
+        """Find the studies' folders; a study without one, or whose name is no UID, is noted.
 
         Returns
         -------
         dict of str to Path
             Study to folder, for those that are there.
         """
-        wanted = {study: self.competition / "test_images" / study for study in self.studies}
-        for study, folder in wanted.items():
-            if not folder.is_dir():
+        found = {}
+        for study in self.studies:
+            try:
+                check_study_uid(study)
+            except InputError as error:
+                self.report.fell_back[study] = str(error)
+                self.problem(f"sample_submission.csv: {error}")
+                continue
+            folder = self.competition / "test_images" / study
+            if folder.is_dir():
+                found[study] = folder
+            else:
                 self.report.fell_back[study] = f"no folder test_images/{study}"
-        return {study: folder for study, folder in wanted.items() if folder.is_dir()}
+        return found
 
-    def predict(self, models: Path, until: float) -> None:
+    def rehearse(self, count: int) -> None:
+        """Choose training studies, evenly, that are tried beside the visible ones.
+
+        Parameters
+        ----------
+        count : int
+            How many at most.
+        """
+        images = self.competition / "train_images"
+        there = sorted(images.iterdir()) if images.is_dir() else []
+        there = [folder for folder in there if folder.is_dir() and folder.name not in self.studies]
+        chosen = np.unique(np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int))
+        self.extra = {there[number].name: there[number] for number in chosen} if there and count > 0 else {}
+
+    def predict(self, models: Path, until: float, scored: bool) -> None:
         """Predict all studies whose folders are there.
 
         Parameters
@@ -139,72 +241,209 @@ class KernelRun:
             A run's checkpoints and calibration.
         until : float
             time.monotonic() after which no further study is begun.
+        scored : bool
+            Whether this is the scoring run, in which nothing is rehearsed.
 
         Raises
         ------
         InputError
-            If the models or the calibration can't be used, or if no study at all could be predicted.
+            If no model can be used, or if no study at all could be predicted.
         """
-        self.calibration = Calibration.load(models)
+        sums: dict[str, str] = {}
+        try:
+            sums = sums_of(models.parent, "models")
+        except InputError as error:
+            self.problem(str(error))
+        try:
+            self.calibration = Calibration.load(models)
+            name = RunLayout(models).calibration.name
+            damaged = sums.get(name, "") not in ("", sha256_of(models / name))
+            if damaged:
+                raise InputError(f"{name}: its SHA-256 is not that of the bundle's list")
+        except InputError as error:
+            self.problem(f"without the calibration: {error}")
+            self.calibration = Calibration.raw(self.constants)
         self.constants = np.array(self.calibration.constants)
         self.write()
-        folders = self.folders()
-        if not folders:
-            return
-        decoded = self.working / "decoded"
-        shutil.rmtree(decoded, ignore_errors=True)
-        limits = Limits(workers=os.cpu_count() or 2, until=until)
-        self.report.models = in_words(models)
-        found = predict_studies(folders, load_models(models), decoded, limits)
+        task = Task(str(models), {}, sums, workers=available_cpus(), until=until)
+        devices = Devices(task, self.problem)
         try:
-            for prediction in cli.progress(found, unit="study", total=len(folders), what="predict"):
-                self.take(prediction)
+            usable = devices.probe()
+            self.describe(devices.found)
+            if not usable:
+                raise InputError(f"{models}: no network can be used; {'; '.join(self.report.problems)}")
+            folders = self.folders()
+            if not scored:
+                self.rehearse(REHEARSED - len(folders))
+            self.answer(devices, folders | self.extra, scored)
         finally:
-            shutil.rmtree(decoded, ignore_errors=True)
-        if not self.fold_logits:
+            devices.stop()
+        if folders and not self.fold_logits:
             raise InputError(
                 f"{self.competition}: none of {len(folders)} studies could be predicted; see the reasons"
             )
 
+    def describe(self, found: dict[str, Any]) -> None:
+        """Note what the process that tried the networks said.
+
+        Parameters
+        ----------
+        found : dict
+            Its words.
+        """
+        if not found:
+            return
+        self.report.device = {key: found[key] for key in ("ready", "name", "precision", "gpus", "versions")}
+        self.report.folds = found["folds"]
+        self.report.models = f"{len(found['folds'])} folds"
+        for name, why in found["dropped"].items():
+            self.problem(f"left out {name}: {why}")
+        say(
+            "where time runs short, the mirrored view is left out first, then fold after fold, the last one first"
+        )
+
+    def answer(self, devices: Devices, folders: dict[str, Path], scored: bool) -> None:
+        """Ask about studies and, outside of the scoring run, say what that means for it.
+
+        Parameters
+        ----------
+        devices : Devices
+            The networks.
+        folders : dict of str to Path
+            Study -> folder.
+        scored : bool
+            Whether this is the scoring run.
+        """
+        began = time.monotonic()
+        places = {study: str(folder) for study, folder in folders.items()}
+        for words in cli.progress(devices.answer(places), unit="study", total=len(folders), what="predict"):
+            self.take(words)
+        if scored:
+            return
+        if not folders:
+            say("NOTHING WAS REHEARSED: neither test_images nor train_images hold a study")
+            return
+        failed = [study for study in folders if study in self.report.fell_back]
+        each = (time.monotonic() - began) / len(folders)
+        self.report.rehearsal = {
+            "studies": len(folders),
+            "of_them_from_train_images": len(self.extra),
+            "on_constants": len(failed),
+            "seconds_a_study": round(each, 2),
+            "hours_for_1093_studies": round(each * HIDDEN_STUDIES / 3600, 2),
+        }
+        if len(failed) > TOO_MUCH * len(folders):
+            self.problem(f"{len(failed)} of {len(folders)} rehearsed studies would be on constants")
+        if each * HIDDEN_STUDIES > TIME_LIMIT_S:
+            self.problem(f"{HIDDEN_STUDIES} studies would take {each * HIDDEN_STUDIES / 3600:.1f} h")
+
     def finish(self, started: float) -> None:
-        """Write the final file and say which studies fell back to constants.
+        """Write the final files and say which studies fell back to constants.
 
         Parameters
         ----------
         started : float
             time.monotonic() when the kernel began.
         """
+        self.reserve.unlink(missing_ok=True)
         self.write()
+        report = self.report
         for study in self.studies:
             if study not in self.fold_logits:
-                reason = self.report.fell_back.setdefault(study, self.report.problem)
-                print(f"constants for study {study}: {reason}", flush=True)
-        self.report.predicted = len(self.fold_logits)
-        self.report.seconds = round(time.monotonic() - started, 1)
-        self.report.seconds_by_part = {
-            part: round(took, 2) for part, took in self.report.seconds_by_part.items()
+                report.fell_back.setdefault(study, report.problem or "the run ended before its turn")
+                say(f"constants for study {study}: {report.fell_back[study]}")
+        report.predicted = len(self.fold_logits)
+        report.seconds = round(time.monotonic() - started, 1)
+        report.seconds_by_part = {part: round(took, 2) for part, took in report.seconds_by_part.items()}
+        reasons = pd.DataFrame(list(report.fell_back.items()), columns=[UID_COLUMN, "reason"])
+        self.save(FALLBACKS, lambda: storage.write_csv(self.working / FALLBACKS, reasons))
+        self.save(FOLD_LOGITS, self.write_fold_logits)
+        self.save(INFERENCE_REPORT, lambda: storage.write_json(self.working / INFERENCE_REPORT, vars(report)))
+        on_constants = len(self.studies) - report.predicted
+        rows = {
+            "device": report.device.get("name", "none"),
+            "folds": ", ".join(map(str, report.folds)) or "none",
+            "studies": len(self.studies),
+            "predicted": report.predicted,
+            "on constants": on_constants,
+            "with a level out of view": len(report.not_in_view),
+            "problems": len(report.problems) + bool(report.problem),
+            "seconds": report.seconds,
+            **{f"seconds, {part}": took for part, took in report.seconds_by_part.items()},
+            **{f"rehearsal, {name}": value for name, value in report.rehearsal.items()},
         }
-        self.write_fold_logits()
-        storage.write_json(self.working / INFERENCE_REPORT, vars(self.report))
-        cli.log_stage(
-            "kernel",
-            read=self.competition,
-            wrote=self.path,
-            models=self.report.models or "none",
-            studies=len(self.studies),
-            predicted=len(self.fold_logits),
-            seconds_a_study=round(self.report.seconds / max(len(self.studies), 1), 2),
-        )
+        for name, value in rows.items():
+            say(f"{name:<36} {value}")
+        if on_constants > MUCH * len(self.studies):
+            say(f"{on_constants} OF {len(self.studies)} STUDIES ARE ON CONSTANTS: SEE {FALLBACKS.upper()}")
 
     def write_fold_logits(self) -> None:
         """Write what each fold said about each study."""
         rows = [
             (study, fold, *logits)
             for study, folds in self.fold_logits.items()
-            for fold, logits in enumerate(folds.tolist())
+            for fold, logits in zip(self.report.folds or range(len(folds)), folds.tolist(), strict=False)
         ]
         frame = pd.DataFrame(rows, columns=[UID_COLUMN, "fold", *PREDICTION_TYPES])
         storage.write_csv(self.working / FOLD_LOGITS, frame)
+
+
+def sample_row_ids(path: Path) -> list[str]:
+    """Read a sample's row ids as they stand there, whatever they are called.
+
+    Parameters
+    ----------
+    path : Path
+        sample_submission.csv.
+
+    Returns
+    -------
+    list of str
+        In its order.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return [row["row_id"] for row in csv.DictReader(file) if row.get("row_id")]
+
+
+def sha256_of(path: Path) -> str:
+    """Give a file's SHA-256.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        In hexadecimal digits.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def available_cpus() -> int:
+    """Count the CPUs that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say(words: str) -> None:
+    """Print, where there is anybody to print to.
+
+    Parameters
+    ----------
+    words : str
+        A line.
+    """
+    try:
+        print(words, flush=True)
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 def main(competition: Path, models: Path, working: Path) -> int:
@@ -215,24 +454,37 @@ def main(competition: Path, models: Path, working: Path) -> int:
     competition : Path
         The folder with sample_submission.csv and test_images.
     models : Path
-        A run's checkpoints and calibration.
+        A run's checkpoints and calibration, in a bundle or not.
     working : Path
-        Where submission.csv and inference.json are written.
+        Where submission.csv, fallbacks.csv and inference.json are written.
 
     Returns
     -------
     int
-        The exit code: 0, or 1 if the models could not be used and this is not the scoring run (which keeps
-        its valid submission).
+        0, or 1 if something went wrong: a network or the calibration that was left out, a process that died, a
+        rehearsal with too many constants.
     """
     started = time.monotonic()
+    scored = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
+    working.mkdir(parents=True, exist_ok=True)
     kernel = KernelRun(competition, working)
     kernel.write()  # from here on there is a valid submission, whatever happens
+    kernel.save("the reserve", lambda: kernel.reserve.write_bytes(bytes(RESERVE_BYTES)))
     try:
-        kernel.predict(models, started + TIME_LIMIT_S)
-    except Exception as error:  # noqa: BLE001 (the submission must survive; the problem is reported)
+        kernel.predict(models, started + TIME_LIMIT_S, scored)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (the submission must survive; the problem is reported)
         kernel.report.problem = f"{error.__class__.__name__}: {error}"
-        print(f"PROBLEM: {kernel.report.problem}", file=sys.stderr, flush=True)
+        say(f"PROBLEM: {kernel.report.problem}")
     kernel.finish(started)
-    scored = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
-    return 1 if kernel.report.problem and not scored else 0
+    return 1 if kernel.report.problem or kernel.report.problems else 0
+
+
+def _stop(number: int, _: object) -> None:
+    """End by the way of all problems."""
+    raise SystemExit(f"stopped by signal {number}")
+
+
+if __name__ == "__main__":
+    end_with_parent(os.getppid())
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(main(*(Path(word) for word in sys.argv[1:4])))

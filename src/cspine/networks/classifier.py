@@ -1,5 +1,6 @@
 """Is it broken? An encoder over slices, a sequence model over a vertebra, attention over the seven levels."""
 
+import contextlib
 from typing import cast
 
 import timm
@@ -161,6 +162,8 @@ class Classifier(nn.Module):
         self.patient_scale = nn.Parameter(torch.ones(()))
         self.patient_bias = nn.Parameter(torch.zeros(()))
         self.norm_is_learnt = False
+        self.images_at_once = 0
+        """How many images the encoder is shown at once; 0 for all of a batch."""
 
     def train(self, mode: bool = True) -> "Classifier":
         """Switch between training and evaluation; see `frozen_norm` of the settings.
@@ -216,7 +219,9 @@ class Classifier(nn.Module):
             Slice logits.
         """
         batch, levels, slices = images.shape[:3]
-        features = self.encoder(encoder_input(images, masks)).reshape(batch * levels, slices, -1).float()
+        pixels = encoder_input(images, masks)
+        parts = [self.encoder(part) for part in pixels.split(self.images_at_once or len(pixels))]
+        features = torch.cat(parts).reshape(batch * levels, slices, -1).float()
         with torch.autocast(features.device.type, enabled=False):  # sums of many logits need every digit
             return self.answer(features, batch)
 
@@ -255,7 +260,12 @@ class Classifier(nn.Module):
 
 @torch.inference_mode()
 def study_and_slice_logits(
-    classifier: Classifier, images: Tensor, masks: Tensor, device: torch.device, mirrored_too: bool = False
+    classifier: Classifier,
+    images: Tensor,
+    masks: Tensor,
+    device: torch.device,
+    mirrored_too: bool = False,
+    precise: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Compute the logits of one classifier, of studies and of their slices.
 
@@ -271,6 +281,8 @@ def study_and_slice_logits(
         Where the classifier is.
     mirrored_too : bool
         Whether the stacks are also shown with left and right exchanged, and the two answers averaged.
+    precise : bool
+        Compute in float32, whatever the device computes fastest in.
 
     Returns
     -------
@@ -283,7 +295,7 @@ def study_and_slice_logits(
     views = [(images, masks)]
     if mirrored_too:
         views.append((images.flip(-2), masks.flip(-1)))
-    with autocast(device):
+    with autocast(device) if not precise else contextlib.nullcontext():
         answers = [classifier(*view) for view in views]
     study, slices = (torch.stack(parts).mean(dim=0) for parts in zip(*answers, strict=True))
     return study.cpu(), slices.cpu()

@@ -12,7 +12,7 @@ from torch import Tensor
 from cspine.competition.labels import LEVELS
 from cspine.networks.locator import AIR_HU, CLASSES, Locator, grey_values
 from cspine.networks.precision import autocast
-from cspine.preprocessing.masks import largest_components
+from cspine.preprocessing.components import largest_components
 from cspine.preprocessing.verdict import Kind, Verdict, judge
 
 STRIDE = 0.6

@@ -15,11 +15,10 @@ from scipy import ndimage
 from cspine.competition.labels import LEVELS
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
+from cspine.preprocessing.components import LAST_LABEL, keep_largest
 
 THORACIC = len(LEVELS) + 1
 """The label of everything below C7."""
-LAST_LABEL = 19
-"""T12, the last label that the competition's masks use."""
 NAMES = (*LEVELS, *(f"T{number}" for number in range(1, LAST_LABEL - len(LEVELS) + 1)))
 """Of the labels 1 to 19 in a mask's file."""
 MAX_VOXELS = 1 << 30
@@ -32,12 +31,8 @@ ODD_HEIGHT = 2.0
 """A level this many times higher, or lower, than the mean is doubted."""
 LARGE_SHARE = 0.02
 """A removed piece may be a broken-off one, rather than stray voxels, from this share of its level on."""
-BLOCK_VOX = 4
-"""Side of the blocks in which pieces of a label are looked for first."""
 BROKEN_FILE = (ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, zlib.error)
 """What reading a damaged file raises, beside ValueError and OverflowError."""
-TOUCHING = np.ones((3, 3, 3), bool)
-"""Voxels that touch by a corner are connected."""
 
 
 @dataclass(frozen=True)
@@ -85,48 +80,11 @@ def read_mask(path: Path | str, volume: Volume) -> Mask:
     """
     data, to_lps = _load(Path(path))
     # Stored with the first axis running fastest, so the view with turned axes is the quick one.
-    lost = {NAMES[label - 1]: counts for label, counts in _keep_largest(data.T, LAST_LABEL).items()}
+    lost = {NAMES[label - 1]: counts for label, counts in keep_largest(data.T, LAST_LABEL).items()}
     labels = _laid_over(data, to_lps, volume, Path(path))
     coverage = level_coverage(labels, volume)
     removed = {name: count for name, (count, _) in lost.items()}
     return Mask(labels, removed, coverage, (*_removal_notes(lost), *doubts(coverage)))
-
-
-def largest_components(labels: np.ndarray) -> np.ndarray:
-    """Keep, of each of C1-C7, the largest connected piece.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, shape (z, y, x)
-        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
-
-    Returns
-    -------
-    ndarray of uint8, shape (z, y, x)
-        A copy in which all other pieces are 0; voxels that touch by a corner are connected, label 8 (several
-        vertebrae) is left alone.
-    """
-    return remove_strays(labels)[0]
-
-
-def remove_strays(labels: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """Keep the largest pieces as `largest_components` does, and count the voxels that this took off.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, shape (z, y, x)
-        Label map; 0 background, 1-7 = C1-C7, 8 = thoracic.
-
-    Returns
-    -------
-    cleaned : ndarray of uint8, shape (z, y, x)
-        As from `largest_components`.
-    removed : dict of str to int
-        Level -> count of voxels, for levels that lost some.
-    """
-    cleaned = np.ascontiguousarray(labels).copy()
-    removed = _keep_largest(cleaned, len(LEVELS))
-    return cleaned, {NAMES[label - 1]: count for label, (count, _) in removed.items()}
 
 
 def level_coverage(labels: np.ndarray, volume: Volume | tuple[float, float, float]) -> dict[str, Any]:
@@ -204,50 +162,6 @@ def _removal_notes(lost: dict[str, tuple[int, int]]) -> list[str]:
     notes = [f"mask: {sum(count for count, _ in lost.values())} stray voxels removed ({counts})"]
     large = [f"{count / of:.0%} of {name}" for name, (count, of) in lost.items() if count > LARGE_SHARE * of]
     return notes + ([f"mask: removed {', '.join(large)}, perhaps broken-off pieces"] if large else [])
-
-
-def _keep_largest(labels: np.ndarray, last: int) -> dict[int, tuple[int, int]]:
-    """Set to 0, in the array itself, what lies apart from the largest piece of each label 1 ... last.
-
-    Voxels that touch lie in blocks that touch, so pieces are looked for among blocks first and voxel by voxel
-    only inside of these: a whole scan takes about a second, not ten. Returns label -> (voxels set to 0, voxels
-    before), for labels that lost some.
-    """
-    blocks, removed = _blocks(labels), {}
-    for label in range(1, last + 1):
-        groups, _ = ndimage.label(blocks >> label & 1, structure=TOUCHING)
-        total, size, largest = 0, 0, None
-        for number, bounds in enumerate(ndimage.find_objects(groups), start=1):
-            part = labels[tuple(slice(axis.start * BLOCK_VOX, axis.stop * BLOCK_VOX) for axis in bounds)]
-            here = groups[bounds] == number
-            for axis, length in enumerate(part.shape):
-                here = here.repeat(BLOCK_VOX, axis).take(range(length), axis)
-            here &= part == label
-            count = int(here.sum())
-            total += count
-            if count > size:
-                pieces, _ = ndimage.label(here, structure=TOUCHING)
-                sizes = np.bincount(pieces.ravel())[1:]
-                if sizes.max() > size:
-                    size, largest = int(sizes.max()), (part, pieces == sizes.argmax() + 1)
-            part[here] = 0
-        if largest is not None:
-            largest[0][largest[1]] = label
-        if total > size:
-            removed[label] = (total - size, total)
-    return removed
-
-
-def _blocks(labels: np.ndarray) -> np.ndarray:
-    """Which labels occur in each block: bit n is set for label n, uint32 of a `BLOCK_VOX`th of the size."""
-    starts = [np.arange(0, length, BLOCK_VOX) for length in labels.shape]
-    bit_of = np.left_shift(np.uint32(1), np.arange(LAST_LABEL + 1, dtype=np.uint32))
-    blocks = np.empty([len(axis) for axis in starts], np.uint32)
-    for row, start in enumerate(starts[0]):
-        bits = np.bitwise_or.reduce(bit_of[labels[start : start + BLOCK_VOX]], axis=0)
-        bits = np.bitwise_or.reduceat(bits, starts[1], axis=0)
-        blocks[row] = np.bitwise_or.reduceat(bits, starts[2], axis=1)
-    return blocks
 
 
 def _laid_over(data: np.ndarray, to_lps: np.ndarray, volume: Volume, path: Path) -> np.ndarray:
