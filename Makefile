@@ -15,7 +15,7 @@ LEADERBOARD ?=
 STUDY  ?=
 IN     ?=
 RUNS   ?=
-OWNER  ?= OWNER
+OWNER  ?=
 
 PYTHON ?= python3
 VENV   := .venv
@@ -119,7 +119,7 @@ wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the ne
 	$(PY) src/wheels.py
 
 push: $(READY)  ## RUN= OWNER=: put the Kaggle dataset and kernel together (sends nothing yet)
-	$(PY) src/push.py --run $(RUN) --owner $(OWNER) $(if $(wildcard data/wheels/*.whl),--wheels data/wheels)
+	$(PY) src/push.py --run $(RUN) $(if $(OWNER),--owner $(OWNER)) $(EXTRA)
 
 DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo PRESET=demo FOLDS=2 OUT=data/submissions/demo
 

@@ -15,7 +15,8 @@ from replica_headers import SYNTAX_NAMES, Series, as_drawn, as_written
 
 from cspine import cli
 from cspine.competition.labels import LEVELS, OVERALL, PUBLISHED
-from cspine.preprocessing.masks import HEIGHTS_MM, remove_strays
+from cspine.preprocessing.components import remove_strays
+from cspine.preprocessing.masks import HEIGHTS_MM
 from replica.anatomy.texture import make_texture
 from replica.annotators.boxes import draw_boxes
 from replica.cohort.studies import make_cohort

@@ -15,9 +15,9 @@ class Flags(RunFlag):
 
     out: Path = Path("data/kaggle/push")
     """The folder for bundle/ and kernel/."""
-    owner: str = "OWNER"
+    owner: str = ""
     """Your Kaggle user name; it goes into both metadata files."""
-    wheels: Path | None = None
+    wheels: Path = Path("data/wheels")
     """A folder with wheels that Kaggle's image lacks (`make wheels` fills data/wheels)."""
     kernel: Path = Path("kernels/inference")
     """The kernel's folder."""

@@ -1,15 +1,18 @@
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cspine.errors import InputError
 from cspine.kaggle import wheels
 from cspine.kaggle.bundle import assemble
 from cspine.kaggle.marker import MARKER
+from cspine.kaggle.push import PushSources, prepare_push
 from cspine.settings.layout import CALIBRATION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +95,41 @@ def call(script: str, *flags: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
+def packed(folder: Path) -> Path:
+    """A folder with a wheel."""
+    wheels_folder = folder / "wheels"
+    wheels_folder.mkdir()
+    (wheels_folder / "some-1.0-py3-none-any.whl").write_bytes(b"")
+    return wheels_folder
+
+
+def nan_in(run: Path) -> None:
+    path = run / "classifier" / "fold1" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-4096:] = np.full(1024, np.nan, np.float32).tobytes()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("owner", "with_wheels", "harm", "words"),
+    [
+        ("", True, None, "expected your Kaggle user name"),
+        ("OWNER", True, None, "expected your Kaggle user name"),
+        ("../me", True, None, "expected your Kaggle user name"),
+        ("me", False, None, "no .whl file in it; `make wheels`"),
+        ("me", True, nan_in, "classifier/fold1/model.safetensors: its answer to a probe is not finite"),
+    ],
+)
+def test_push_refuses_what_would_fail_on_kaggle(own_run, tmp_path, owner, with_wheels, harm, words):
+    folder = packed(tmp_path) if with_wheels else tmp_path
+    if harm:
+        harm(own_run)
+    sources = PushSources(own_run, ROOT / "kernels" / "inference", owner, folder)
+    with pytest.raises(InputError, match=re.escape(words)):
+        prepare_push(sources, tmp_path / "push")
+    assert not (tmp_path / "push" / "bundle").exists()
+
+
 def test_push_prints_two_commands_and_sends_nothing(run, tmp_path):
     out, lock = tmp_path / "push", tmp_path / "guard"
     lock.mkdir()
@@ -103,7 +141,7 @@ def test_push_prints_two_commands_and_sends_nothing(run, tmp_path):
         "sys.addaudithook(note)\n"
     )
     command = [sys.executable, str(ROOT / "src" / "push.py")]
-    command += ["--run", str(run), "--out", str(out), "--owner", "someone"]
+    command += ["--run", str(run), "--out", str(out), "--owner", "someone", "--wheels", str(packed(tmp_path))]
     done = subprocess.run(
         command, cwd=ROOT, env={"PYTHONPATH": str(lock), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, timeout=120, check=False,
