@@ -362,7 +362,7 @@ def row_of(name: str, scores: list[Resampled], base: list[Resampled], took: floa
         "compared to": "" if name == BASE else ARMS[name].beside,
         "difference": "" if name == BASE else f"{change:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})",
         "p": np.nan if name == BASE else p,
-        "minutes": f"{took:.1f}",
+        "minutes": f"{took:.1f}" if took > 1 else "done before",
     }
 
 
