@@ -24,6 +24,7 @@ log.write_text((log.read_text() if log.is_file() else "") + "x")
 shutil.copy(next(Path(sys.argv[1]).glob("*/*/sample_submission.csv")), "submission.csv")
 Path("inference.json").write_text("{}")
 Path("fold_logits.csv").write_text("")
+Path("fallbacks.csv").write_text("")
 """
 CONNECT = """
 import socket, sys
@@ -78,6 +79,7 @@ def test_the_kernel_as_kaggle_runs_it(competition, studies, run, tmp_path):
     check(read_submission(path), sample, path)
     said = json.loads((tmp_path / "inference.json").read_text())
     assert (said["predicted"], said["fell_back"]) == (len(studies), {})
+    assert (tmp_path / "fallbacks.csv").read_text() == "StudyInstanceUID,reason\n"
     assert read_submission(path)["fractured"].nunique() > 8
     assert (tmp_path / "kaggle" / "input" / "competitions").is_dir()
 

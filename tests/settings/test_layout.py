@@ -16,6 +16,7 @@ from cspine.settings.layout import (
     DEFAULT_OUT,
     DEFAULT_RAW,
     DEFAULT_RUN,
+    FALLBACKS,
     INFERENCE_REPORT,
     LOCATOR,
     LOGITS,
@@ -96,7 +97,7 @@ def test_the_default_folders_are_on_the_page():
         assert folder.name == DEFAULT_PRESET
         assert folder.relative_to("data").with_name("<name>").as_posix() in words
     submission = DEFAULT_OUT.relative_to("data").with_name("<name>")
-    assert {f"{submission}/{name}" for name in (SUBMISSION, INFERENCE_REPORT)} <= words.keys()
+    assert {f"{submission}/{name}" for name in (SUBMISSION, INFERENCE_REPORT, FALLBACKS)} <= words.keys()
 
 
 def finish(run: Path, kind: NetworkKind, fold: int) -> Path:

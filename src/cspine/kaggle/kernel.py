@@ -27,7 +27,7 @@ from cspine.execution.worker import end_with_parent
 from cspine.inference.device_task import Task
 from cspine.kaggle.devices import Devices
 from cspine.kaggle.marker import sums_of
-from cspine.settings.layout import FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION, RunLayout
+from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION, RunLayout
 
 TIME_LIMIT_S = 8.5 * 3600
 """Kaggle stops a kernel after 9 hours; half an hour stays for the rest."""
@@ -37,7 +37,6 @@ HIDDEN_STUDIES = 1093
 """Of the scoring run, public and private."""
 MUCH, TOO_MUCH = 0.05, 0.1
 """Share of studies on constants that is told in capitals, and that ends a rehearsal with 1."""
-FALLBACKS = "fallbacks.csv"
 RESERVE_BYTES = 4 << 20
 """Kept on the disk while studies are predicted, and given up for the last files where it is full."""
 

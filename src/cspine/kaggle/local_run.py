@@ -13,7 +13,7 @@ from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.errors import InputError
 from cspine.kaggle.bundle import assemble
-from cspine.settings.layout import FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
+from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
 
 GUARD = '''"""Stands in for Kaggle's switched-off internet: no process of the kernel may open a connection."""
 
@@ -125,7 +125,7 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
         raise InputError(f"{script}: the kernel left no submission.csv in {working}")
     check(read_submission(made), sample, made)
     storage.write_bytes(result, made.read_bytes())
-    for name in (INFERENCE_REPORT, FOLD_LOGITS):
+    for name in (INFERENCE_REPORT, FALLBACKS, FOLD_LOGITS):
         storage.write_bytes(out / name, (working / name).read_bytes())
     storage.write_json(state, {"made_from": stamp})
     return result
