@@ -333,7 +333,8 @@ def main(flags: Flags) -> None:
             "",
             f"{len(truth)} studies, boxes on a quarter of the positive ones, severity 1.2 to 2, columns cut with the "
             f"true label maps; {FOLDS} folds, {flags.seeds} seeds; {flags.samples} vertebrae and "
-            f"{flags.study_samples} studies a training. Constants score {constants.values[0]:.4f}.",
+            f"{flags.study_samples} studies a training. Constants score {constants.values[0]:.4f}. "
+            "Minutes are this call's; an arm that an earlier call had trained is 'done before'.",
             "",
             markdown(pd.DataFrame(rows).drop(columns="p").set_index("arm"), "arm"),
             "",

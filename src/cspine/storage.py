@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -179,6 +180,23 @@ def write_npy(path: Path | str, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
+
+
+def sha256_of(path: Path | str) -> str:
+    """Give a file's SHA-256.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+
+    Returns
+    -------
+    str
+        In hexadecimal digits.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path | str, made_by: str = "") -> Any:

@@ -7,7 +7,8 @@ import torch
 from helpers.hand_made import column
 
 from cspine.errors import InputError
-from cspine.inference.ensemble import Ensemble, folds_in_words
+from cspine.inference import ensemble as module
+from cspine.inference.ensemble import DeviceLost, Ensemble, folds_in_words
 from cspine.networks.checkpoints import read_description, save_weights
 from cspine.networks.classifier import study_and_slice_logits
 from cspine.preprocessing.stacks import study_stacks
@@ -42,6 +43,53 @@ def test_mirrored_views_are_averaged_where_the_preset_says_so(run):
     ]
     other = [study_and_slice_logits(one, *flipped, CPU)[0] for one in ensemble.classifiers]
     np.testing.assert_allclose(both, (shown + torch.cat(other).numpy()) / 2, atol=1e-5)
+
+
+def test_a_full_memory_is_shown_half_as_many_images_until_they_fit(run, monkeypatch):
+    ensemble, neck = Ensemble.load(run, CPU), column((2,))
+    expected, asked = ensemble.predict(neck), []
+
+    def full(classifier, *words):
+        asked.append(classifier.images_at_once)
+        if not 0 < classifier.images_at_once <= fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return study_and_slice_logits(classifier, *words)
+
+    monkeypatch.setattr(module, "study_and_slice_logits", full)
+    fits = 12
+    np.testing.assert_allclose(ensemble.predict(neck), expected, atol=1e-5)
+    assert asked[0] == 0 and 0 < asked[-1] <= 12
+    fits = 1
+    with pytest.raises(DeviceLost, match="out of memory"):
+        ensemble.predict(neck)
+
+
+def test_what_is_not_finite_is_computed_again_in_float32_or_refused(run, monkeypatch):
+    ensemble, neck, asked = Ensemble.load(run, CPU), column((2,)), []
+
+    def overflows(classifier, *words):
+        asked.append(words[-1])
+        study, slices = study_and_slice_logits(classifier, *words)
+        return (study if words[-1] and mends else study + torch.inf), slices
+
+    monkeypatch.setattr(module, "study_and_slice_logits", overflows)
+    mends = True
+    assert np.isfinite(ensemble.predict(neck)).all()
+    assert asked == [False, False, True, True]
+    mends = False
+    with pytest.raises(InputError, match="classifier number 0, 1 is not finite"):
+        ensemble.predict(neck)
+
+
+def test_less_work_is_first_a_view_then_folds(run):
+    ensemble = Ensemble.load(run, CPU)
+    ensemble = replace(ensemble, preset=replace(ensemble.preset, mirrored_too=True))
+    words = []
+    while (lighter := ensemble.lighter()) is not None:
+        ensemble = lighter[0]
+        words.append(lighter[1])
+    assert words == ["without the mirrored view", "with the first 1 folds"]
+    assert len(ensemble.classifiers) == 1 and not ensemble.preset.mirrored_too
 
 
 def test_every_fold_has_a_say_in_where_the_levels_are(run):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cspine.inference.ensemble import Ensemble
-from cspine.inference.studies import Limits, predict_studies
+from cspine.inference.studies import STEADY, Limits, Pace, predict_studies
 from cspine.preprocessing.column import Column
 
 
@@ -75,3 +75,22 @@ def test_an_error_of_the_networks_costs_its_own_study_only(
     assert found[0].reason == "RuntimeError: out of memory" and found[0].fold_logits is None
     assert found[1].fold_logits is not None
     assert list((tmp_path / "decoded").iterdir()) == []
+
+
+def test_folds_are_dropped_where_the_pace_is_too_slow(ensemble, monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace = Pace(ensemble, until=100.0)
+    for _ in range(STEADY):  # 10 s each: 50 of 100 s are gone, five more would fit
+        now[0] += 10
+        pace.step(left=5)
+    assert pace.models is ensemble
+    now[0] += 10
+    pace.step(left=5)
+    assert len(pace.models.classifiers) == len(ensemble.classifiers) - 1
+    assert "too slow" in capsys.readouterr().out
+    lighter = pace.models
+    for _ in range(STEADY):
+        now[0] += 10
+        pace.step(left=50)
+    assert pace.models is lighter, "nothing is left to go without"

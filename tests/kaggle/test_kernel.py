@@ -237,7 +237,6 @@ class Case:
     predicted: int
     says: str
     """In the log."""
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 def _sample(kaggle: Kaggle, change: Callable[[str], str]) -> None:
@@ -288,7 +287,7 @@ CASES = {
 def test_a_valid_submission_is_left_and_the_exit_code_is_true(kaggle, name):
     case = CASES[name]
     case.harm(kaggle)
-    code, said = kaggle.run(**dict(case.environment))
+    code, said = kaggle.run()
     assert (code, case.says in said) == (1, True), said
     rows = kaggle.rows()
     predicted = len(set(rows["fractured"].round(6)) - set(constants_of(kaggle)))
@@ -329,12 +328,7 @@ def test_without_nibabel_it_predicts(kaggle):
 
 
 def test_visible_rows_without_folders_are_rehearsed_on_training_studies(kaggle, studies):
-    (kaggle.data / "test_images").rename(kaggle.data / "train_images_of_old")
-    train = kaggle.data / "train_images"
-    if not train.is_dir():
-        (kaggle.data / "train_images_of_old").rename(train)
-        for number, folder in enumerate(sorted(train.iterdir())):
-            folder.rename(train / f"1.2.3.{number}")
+    shutil.rmtree(kaggle.data / "test_images")
     code, said = kaggle.run()
     rehearsal = report(kaggle.working)["rehearsal"]
     assert rehearsal["studies"] == rehearsal["of_them_from_train_images"] >= 2, said
@@ -395,12 +389,63 @@ def test_sigterm_leaves_what_there_is(kaggle, scored):
     assert (kaggle.working / "fallbacks.csv").is_file()
 
 
-def test_a_closed_stdout_costs_nothing(kaggle):
-    process = kaggle.start(scored=True)
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_closed_stdout_costs_nothing(kaggle, scored):
+    process = kaggle.start(scored)
     process.stdout.close()
     assert process.wait(300) == 0
     kaggle.rows()
     assert report(kaggle.working)["predicted"] == 2
+
+
+def children(process: int) -> list[int]:
+    """Process ids of a process's children."""
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_the_process_that_holds_the_results_may_be_killed_too(kaggle, studies):
+    process = kaggle.start()
+    kept = kaggle.working / ".answers.jsonl"
+    while not (kept.is_file() and kept.read_text().count("\n")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "killed by signal 9, start 1 of 3" in said
+    kaggle.rows()
+    assert report(kaggle.working)["predicted"] == 2
+    assert not kept.exists()
+    logits = pd.read_csv(kaggle.working / "fold_logits.csv", dtype={"StudyInstanceUID": str})
+    assert logits["StudyInstanceUID"].value_counts().to_dict() == dict.fromkeys(studies, 2)
+
+
+def test_a_study_that_takes_its_process_down_costs_only_itself(kaggle, studies):
+    (kaggle.bundle / "src" / "sitecustomize.py").write_text(DIES_WITH)
+    code, said = kaggle.run(DIES_WITH=studies[0])
+    assert code == 1, said
+    assert kaggle.reasons() == {studies[0]: "its process died 2 times"}
+    assert report(kaggle.working)["predicted"] == 1
+
+
+DIES_WITH = """
+import json, os, sys, threading, time
+from pathlib import Path
+
+def watch():
+    while True:
+        studies = sys.modules.get("cspine.inference.studies")
+        if studies is not None and hasattr(studies, "_answer"):
+            def die(folder, models, answer=studies._answer):
+                if json.loads((Path(folder) / "volume.json").read_text())["study"] == os.environ["DIES_WITH"]:
+                    os.kill(os.getpid(), 9)
+                return answer(folder, models)
+            studies._answer = die
+            return
+        time.sleep(0.01)
+
+if "DIES_WITH" in os.environ:
+    threading.Thread(target=watch, daemon=True).start()
+"""
 
 
 @pytest.mark.parametrize(

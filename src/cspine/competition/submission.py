@@ -41,7 +41,8 @@ def assemble(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Fill the sample's rows with predictions, and with constants where there are none.
 
-    Predictions for studies that the sample does not name are left out.
+    Predictions for studies that the sample does not name are left out; a row of an unknown kind gets the constants'
+    mean.
 
     Parameters
     ----------
@@ -76,7 +77,8 @@ def assemble(
             values = np.asarray(constants, dtype=np.float64)
         rows_of[uid] = dict(zip(PREDICTION_TYPES, np.clip(values, SUBMIT_CLIP, 1 - SUBMIT_CLIP), strict=True))
     pairs = zip(parts[UID_COLUMN], parts["prediction_type"], strict=True)
-    fractured = [float(rows_of[uid][kind]) for uid, kind in pairs]
+    unknown = float(np.mean(constants))
+    fractured = [float(rows_of[uid].get(kind, unknown)) for uid, kind in pairs]
     return pd.DataFrame({"row_id": sample["row_id"].to_numpy(), "fractured": fractured}), fell_back
 
 

@@ -38,12 +38,8 @@ def answer(task: Task, pipe: TextIO) -> None:
         What is asked.
     pipe : TextIO
         Where a JSON line goes for each thing that happens: "ready" with device, folds and versions, "begun" with a
-        study, a study's "logits" or the "reason" why there are none, "lost" when the device answers no more.
-
-    Raises
-    ------
-    InputError
-        If no network can be used.
+        study, a study's "logits" or the "reason" why there are none, "lost" when the device answers no more or, with
+        "final", no network can be used.
     """
 
     def say(**words: Any) -> None:

@@ -21,18 +21,12 @@ class Task:
     until: float = 1e12
     """time.monotonic() at which all has to be done."""
 
+    def as_json(self) -> str:
+        """Write it as the process reads it.
 
-def started_with(task: Task) -> str:
-    """Write a task as `main` reads it.
-
-    Parameters
-    ----------
-    task : Task
-        What is asked.
-
-    Returns
-    -------
-    str
-        JSON.
-    """
-    return json.dumps(asdict(task))
+        Returns
+        -------
+        str
+            JSON.
+        """
+        return json.dumps(asdict(self))

@@ -1,6 +1,5 @@
 """Which of a run's networks can be trusted: whole files that answer a probe with finite numbers."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from cspine import storage
 from cspine.errors import InputError
 from cspine.inference.blends import members_of, read_blend, write_blend
 from cspine.networks.classifier import Classifier
@@ -123,7 +123,7 @@ def _fault(
     """Why a checkpoint can't be used, which is also noted; empty if it can."""
     name = path.relative_to(run).as_posix() if path.is_relative_to(run) else str(path)
     why = ""
-    if name in sums and hashlib.sha256(path.read_bytes()).hexdigest() != sums[name]:
+    if name in sums and storage.sha256_of(path) != sums[name]:
         why = "the file is damaged: its SHA-256 is not that of the bundle's list"
     else:
         try:

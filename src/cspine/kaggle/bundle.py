@@ -1,6 +1,5 @@
 """What travels to Kaggle: the code, the wheels that its image lacks, and a run's models, in one folder."""
 
-import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -64,9 +63,7 @@ def assemble(run: Path, folder: Path, wheels: Path | None = None) -> list[Path]:
         temporary / MARKER,
         {
             "version": cspine.__version__,
-            "files": {
-                path.as_posix(): hashlib.sha256((temporary / path).read_bytes()).hexdigest() for path in files
-            },
+            "files": {path.as_posix(): storage.sha256_of(temporary / path) for path in files},
         },
     )
     shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cspine
-from cspine.inference.device_task import Task, started_with
+from cspine.inference.device_task import Task
 
 TRIES = 2
 """How often a study may take its process down, and a device may fail without an answer."""
@@ -37,6 +37,9 @@ class DeviceProcess:
     answers: int = 0
     ready: bool = False
     lost: str = ""
+    """Why its device answers no more, as it said itself."""
+    killed: str = ""
+    """Why it was killed from here."""
     final: bool = False
     """It said that another process could do no better."""
     rest: bytes = b""
@@ -61,7 +64,7 @@ class DeviceProcess:
         source = str(Path(cspine.__file__).parents[1])
         paths = os.pathsep.join(path for path in (source, os.environ.get("PYTHONPATH", "")) if path)
         with tempfile.TemporaryFile("w+") as words:
-            words.write(started_with(task))
+            words.write(task.as_json())
             words.seek(0)
             process = subprocess.Popen(
                 command, stdin=words, pass_fds=(other,), env={**os.environ, "PYTHONPATH": paths}
@@ -100,7 +103,7 @@ class DeviceProcess:
         ended = (
             f"killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         )
-        return self.lost or f"the process on {self.task.device or 'the device'} was {ended}"
+        return self.lost or self.killed or f"the process on {self.task.device or 'the device'} was {ended}"
 
     def end(self) -> None:
         """Kill it, if it lives, and forget the pipe."""
@@ -211,7 +214,7 @@ class Devices:
                     for key in list(selector.get_map().values()):
                         late = time.monotonic() - self.task.until > SILENT_S / 4
                         if late or time.monotonic() - key.data.heard > SILENT_S:
-                            key.data.lost = "the time was up" if late else f"no word for {SILENT_S:.0f} s"
+                            key.data.killed = "the time was up" if late else f"no word for {SILENT_S:.0f} s"
                             key.data.process.kill()
             finally:
                 for one in self.running:
@@ -224,9 +227,9 @@ class Devices:
         if done and one.process.returncode == 0:
             return
         self.problem(f"{device}: {one.why}" + (f", with study {one.begun}" if one.begun else ""))
-        if one.begun:
+        if one.begun and not one.lost:
             self.tries[one.begun] = self.tries.get(one.begun, 0) + 1
-        if one.lost or not one.answers:
+        elif not one.answers:  # one that had answered starts again as if nothing had happened
             self.failed[device] = self.failed.get(device, 0) + 1
 
     def stop(self) -> None:

@@ -1,13 +1,12 @@
 """What the Kaggle kernel does: from the attached inputs to a submission.csv that is valid at any moment."""
 
 import csv
-import hashlib
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,16 @@ from cspine.competition.checks import UID_COLUMN, check_study_uid
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
 from cspine.competition.metric import best_constants
 from cspine.competition.rows import split_row_ids
-from cspine.competition.submission import SUBMIT_CLIP
+from cspine.competition.submission import assemble, write_submission
 from cspine.errors import InputError
 from cspine.evaluation.averaging import FoldNoise
 from cspine.evaluation.calibration import Calibration
 from cspine.execution.worker import end_with_parent
 from cspine.inference.device_task import Task
 from cspine.kaggle.devices import Devices
+from cspine.kaggle.inference_report import InferenceReport
 from cspine.kaggle.marker import sums_of
+from cspine.settings.execution import ExecutionSettings
 from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION, RunLayout
 
 TIME_LIMIT_S = 8.5 * 3600
@@ -35,44 +36,12 @@ REHEARSED = 20
 """Studies that a run outside of the scoring run tries, taken from train_images where test_images has fewer."""
 HIDDEN_STUDIES = 1093
 """Of the scoring run, public and private."""
-MUCH, TOO_MUCH = 0.05, 0.1
-"""Share of studies on constants that is told in capitals, and that ends a rehearsal with 1."""
+TOO_MUCH = 0.1
+"""Share of studies on constants that ends a rehearsal with 1."""
+ANSWERS = ".answers.jsonl"
+"""What is known of each study, for the process that follows one that was killed."""
 RESERVE_BYTES = 4 << 20
 """Kept on the disk while studies are predicted, and given up for the last files where it is full."""
-
-
-@dataclass
-class InferenceReport:
-    """What the kernel did, as `inference.json` beside the submission."""
-
-    studies: int = 0
-    predicted: int = 0
-    seconds: float = 0.0
-    models: str = ""
-    """How many folds answered."""
-    device: dict[str, Any] = field(default_factory=dict)
-    """Name, precision, number of GPUs and versions, as the process on it says."""
-    folds: list[int] = field(default_factory=list)
-    """The folds that were used."""
-    problem: str = ""
-    """What kept the models from being used at all."""
-    problems: list[str] = field(default_factory=list)
-    """Everything else that went wrong: folds that were left out, processes that died, files that were not written."""
-    fell_back: dict[str, str] = field(default_factory=dict)
-    """Study -> why it fell back to the constants."""
-    not_in_view: dict[str, list[str]] = field(default_factory=dict)
-    """Study -> levels that the scan does not show, which got their constants."""
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    """Study -> what had to be mended to predict it."""
-    verdicts: dict[str, int] = field(default_factory=dict)
-    """What is thought of the label map ("sure", "doubtful") -> predicted studies."""
-    seconds_by_part: dict[str, float] = field(default_factory=dict)
-    """Part ("decode", "locate", "cut", "classify") -> seconds over all studies."""
-    rehearsal: dict[str, Any] = field(default_factory=dict)
-    """What a run outside of the scoring run tried, and what it says about the hidden studies."""
-    slopes: dict[str, float] = field(default_factory=dict)
-    """The slopes that were used for the folds' mean ("level", "overall"), and the share of the held-out logits'
-    spread that averaging removes ("level_removed", "overall_removed")."""
 
 
 class KernelRun:
@@ -80,20 +49,20 @@ class KernelRun:
 
     def __init__(self, competition: Path, working: Path):
         self.competition, self.working = competition, working
-        self.rows = sample_row_ids(competition / "sample_submission.csv")
-        parts = split_row_ids(pd.Series(self.rows, dtype=str))
-        self.kinds = list(parts["prediction_type"])
-        self.study_of_row = list(parts[UID_COLUMN])
+        self.sample = pd.DataFrame(
+            {"row_id": sample_row_ids(competition / "sample_submission.csv")}, dtype=str
+        )
         self.constants = best_constants(PUBLISHED["train"].rates())
         self.fold_logits: dict[str, np.ndarray] = {}
         self.in_view: dict[str, np.ndarray] = {}
         self.calibration: Calibration | None = None
-        self.studies = list(dict.fromkeys(self.study_of_row))
+        self.studies = list(split_row_ids(self.sample["row_id"])[UID_COLUMN].unique())
         self.report = InferenceReport(studies=len(self.studies))
         self.extra: dict[str, Path] = {}
         """Studies that are only rehearsed."""
         self.path = working / SUBMISSION
         self.reserve = working / ".reserve"
+        self.answers = working / ANSWERS
 
     def problem(self, words: str) -> None:
         """Note and print what went wrong.
@@ -103,8 +72,9 @@ class KernelRun:
         words : str
             What happened.
         """
-        self.report.problems.append(words)
-        say(f"PROBLEM: {words}")
+        if words not in self.report.problems:
+            self.report.problems.append(words)
+            say(f"PROBLEM: {words}")
 
     def save(self, what: str, write: Callable[[], object]) -> None:
         """Write a file; where that fails, give up the reserve and try again; at worst the old file stays.
@@ -127,17 +97,8 @@ class KernelRun:
 
     def write(self) -> None:
         """Write what is known so far."""
-        values = self.values()
-        named = {study: dict(zip(PREDICTION_TYPES, one, strict=True)) for study, one in values.items()}
-        constants = dict(zip(PREDICTION_TYPES, self.constants, strict=True))
-        unknown = float(np.mean(self.constants))
-        filled = [
-            float(named.get(study, constants).get(kind, unknown))
-            for study, kind in zip(self.study_of_row, self.kinds, strict=True)
-        ]
-        clipped = np.clip(filled, SUBMIT_CLIP, 1 - SUBMIT_CLIP)
-        frame = pd.DataFrame({"row_id": self.rows, "fractured": clipped})
-        self.save(SUBMISSION, lambda: storage.write_csv(self.path, frame))
+        frame, _ = assemble(self.sample, self.values(), self.constants)
+        self.save(SUBMISSION, lambda: write_submission(self.path, frame, self.sample))
 
     def values(self) -> dict[str, np.ndarray]:
         """Turn the logits that are there into values: the folds' mean, calibrated for such a mean.
@@ -175,6 +136,20 @@ class KernelRun:
         words : dict
             As from `device_process.as_words`.
         """
+        line = json.dumps(words) + "\n"
+        self.save(ANSWERS, lambda: self.remember(line))
+        self.note(words)
+        if words["study"] in self.fold_logits:
+            self.write()
+
+    def note(self, words: dict[str, Any]) -> None:
+        """Note one study's outcome.
+
+        Parameters
+        ----------
+        words : dict
+            As from `device_process.as_words`.
+        """
         study = words["study"]
         for part, took in words["seconds"].items():
             self.report.seconds_by_part[part] = self.report.seconds_by_part.get(part, 0.0) + took
@@ -192,7 +167,6 @@ class KernelRun:
             self.report.not_in_view[study] = [LEVELS[level] for level in hidden]
         if words["notes"]:
             self.report.notes[study] = words["notes"]
-        self.write()
 
     def folders(self) -> dict[str, Path]:
         """Find the studies' folders; a study without one, or whose name is no UID, is noted.
@@ -256,15 +230,16 @@ class KernelRun:
         try:
             self.calibration = Calibration.load(models)
             name = RunLayout(models).calibration.name
-            damaged = sums.get(name, "") not in ("", sha256_of(models / name))
+            damaged = sums.get(name, "") not in ("", storage.sha256_of(models / name))
             if damaged:
                 raise InputError(f"{name}: its SHA-256 is not that of the bundle's list")
         except InputError as error:
             self.problem(f"without the calibration: {error}")
             self.calibration = Calibration.raw(self.constants)
         self.constants = np.array(self.calibration.constants)
-        self.write()
-        task = Task(str(models), {}, sums, workers=available_cpus(), until=until)
+        if not self.answers.is_file():
+            self.write()
+        task = Task(str(models), {}, sums, workers=ExecutionSettings().workers, until=until)
         devices = Devices(task, self.problem)
         try:
             usable = devices.probe()
@@ -281,6 +256,30 @@ class KernelRun:
             raise InputError(
                 f"{self.competition}: none of {len(folders)} studies could be predicted; see the reasons"
             )
+
+    def remember(self, line: str) -> None:
+        """Add a line to what is known.
+
+        Parameters
+        ----------
+        line : str
+            A study's words as JSON.
+        """
+        with self.answers.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def known(self) -> list[dict[str, Any]]:
+        """Read what a process before this one, which was killed, has found out.
+
+        Returns
+        -------
+        list of dict
+            Words as from `device_process.as_words`; a line that was cut off is left out.
+        """
+        if not self.answers.is_file():
+            return []
+        *whole, _ = self.answers.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in whole]
 
     def describe(self, found: dict[str, Any]) -> None:
         """Note what the process that tried the networks said.
@@ -314,8 +313,12 @@ class KernelRun:
             Whether this is the scoring run.
         """
         began = time.monotonic()
-        places = {study: str(folder) for study, folder in folders.items()}
-        for words in cli.progress(devices.answer(places), unit="study", total=len(folders), what="predict"):
+        known = self.known()
+        for words in known:
+            self.note(words)
+        done = {words["study"] for words in known}
+        places = {study: str(folder) for study, folder in folders.items() if study not in done}
+        for words in cli.progress(devices.answer(places), unit="study", total=len(places), what="predict"):
             self.take(words)
         if scored:
             return
@@ -323,7 +326,7 @@ class KernelRun:
             say("NOTHING WAS REHEARSED: neither test_images nor train_images hold a study")
             return
         failed = [study for study in folders if study in self.report.fell_back]
-        each = (time.monotonic() - began) / len(folders)
+        each = (time.monotonic() - began) / max(len(places), 1)
         self.report.rehearsal = {
             "studies": len(folders),
             "of_them_from_train_images": len(self.extra),
@@ -345,6 +348,7 @@ class KernelRun:
             time.monotonic() when the kernel began.
         """
         self.reserve.unlink(missing_ok=True)
+        self.answers.unlink(missing_ok=True)
         self.write()
         report = self.report
         for study in self.studies:
@@ -358,23 +362,8 @@ class KernelRun:
         self.save(FALLBACKS, lambda: storage.write_csv(self.working / FALLBACKS, reasons))
         self.save(FOLD_LOGITS, self.write_fold_logits)
         self.save(INFERENCE_REPORT, lambda: storage.write_json(self.working / INFERENCE_REPORT, vars(report)))
-        on_constants = len(self.studies) - report.predicted
-        rows = {
-            "device": report.device.get("name", "none"),
-            "folds": ", ".join(map(str, report.folds)) or "none",
-            "studies": len(self.studies),
-            "predicted": report.predicted,
-            "on constants": on_constants,
-            "with a level out of view": len(report.not_in_view),
-            "problems": len(report.problems) + bool(report.problem),
-            "seconds": report.seconds,
-            **{f"seconds, {part}": took for part, took in report.seconds_by_part.items()},
-            **{f"rehearsal, {name}": value for name, value in report.rehearsal.items()},
-        }
-        for name, value in rows.items():
-            say(f"{name:<36} {value}")
-        if on_constants > MUCH * len(self.studies):
-            say(f"{on_constants} OF {len(self.studies)} STUDIES ARE ON CONSTANTS: SEE {FALLBACKS.upper()}")
+        for line in report.lines():
+            say(line)
 
     def write_fold_logits(self) -> None:
         """Write what each fold said about each study."""
@@ -404,33 +393,6 @@ def sample_row_ids(path: Path) -> list[str]:
         return [row["row_id"] for row in csv.DictReader(file) if row.get("row_id")]
 
 
-def sha256_of(path: Path) -> str:
-    """Give a file's SHA-256.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    str
-        In hexadecimal digits.
-    """
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def available_cpus() -> int:
-    """Count the CPUs that this process may use.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def say(words: str) -> None:
     """Print, where there is anybody to print to.
 
@@ -445,7 +407,7 @@ def say(words: str) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
-def main(competition: Path, models: Path, working: Path) -> int:
+def main(competition: Path, models: Path, working: Path, started: float | None = None) -> int:
     """Predict every study of the sample submission.
 
     Parameters
@@ -456,6 +418,8 @@ def main(competition: Path, models: Path, working: Path) -> int:
         A run's checkpoints and calibration, in a bundle or not.
     working : Path
         Where submission.csv, fallbacks.csv and inference.json are written.
+    started : float, optional
+        time.monotonic() from which Kaggle's hours count; by default now.
 
     Returns
     -------
@@ -463,11 +427,12 @@ def main(competition: Path, models: Path, working: Path) -> int:
         0, or 1 if something went wrong: a network or the calibration that was left out, a process that died, a
         rehearsal with too many constants.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     scored = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
     working.mkdir(parents=True, exist_ok=True)
     kernel = KernelRun(competition, working)
-    kernel.write()  # from here on there is a valid submission, whatever happens
+    if not kernel.answers.is_file():  # a process that follows another one keeps what that one wrote
+        kernel.write()
     kernel.save("the reserve", lambda: kernel.reserve.write_bytes(bytes(RESERVE_BYTES)))
     try:
         kernel.predict(models, started + TIME_LIMIT_S, scored)
@@ -486,4 +451,5 @@ def _stop(number: int, _: object) -> None:
 if __name__ == "__main__":
     end_with_parent(os.getppid())
     signal.signal(signal.SIGTERM, _stop)
-    sys.exit(main(*(Path(word) for word in sys.argv[1:4])))
+    data, bundled, here, since = sys.argv[1:5]
+    sys.exit(main(Path(data), Path(bundled), Path(here), float(since)))
