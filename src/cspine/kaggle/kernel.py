@@ -202,8 +202,9 @@ class KernelRun:
         images = self.competition / "train_images"
         there = sorted(images.iterdir()) if images.is_dir() else []
         there = [folder for folder in there if folder.is_dir() and folder.name not in self.studies]
-        chosen = np.unique(np.linspace(0, len(there) - 1, min(count, len(there))).round().astype(int))
-        self.extra = {there[number].name: there[number] for number in chosen} if there and count > 0 else {}
+        wanted = min(max(count, 0), len(there))  # none where test_images has enough
+        chosen = np.unique(np.linspace(0, len(there) - 1, wanted).round().astype(int)) if wanted else []
+        self.extra = {there[number].name: there[number] for number in chosen}
 
     def predict(self, models: Path, until: float, scored: bool) -> None:
         """Predict all studies whose folders are there.
