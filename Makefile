@@ -16,6 +16,10 @@ STUDY  ?=
 IN     ?=
 RUNS   ?=
 OWNER  ?=
+NAME   ?= cspine
+KERNEL ?= inference
+MESSAGE ?=
+CODE_ONLY ?=
 
 PYTHON ?= python3
 VENV   := .venv
@@ -118,8 +122,22 @@ notebooks: $(READY)  ## execute the notebooks on the demo (after make demo)
 wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the network)
 	$(PY) src/wheels.py
 
-push: $(READY)  ## RUN= OWNER=: put the Kaggle dataset and kernel together (sends nothing yet)
-	$(PY) src/push.py --run $(RUN) $(if $(OWNER),--owner $(OWNER)) $(EXTRA)
+bundle: $(READY)  ## RUN=|CODE_ONLY=1 PRESET=: put together what travels to Kaggle: code and wheels, and a run's models
+	$(PY) src/bundle.py $(if $(CODE_ONLY),--code-only,--run $(RUN)) --preset $(PRESET) $(EXTRA)
+
+KAGGLE = --owner "$(OWNER)" --name $(NAME)
+
+kaggle-doctor: $(READY)  ## OWNER=: look at all that a push needs: client, credentials, rules, quota, bundle (asks Kaggle)
+	$(PY) src/kaggle_doctor.py $(KAGGLE) $(EXTRA)
+
+push: $(READY)  ## OWNER= KERNEL=: send code and models, check that they arrived, start the kernel (asks Kaggle)
+	$(PY) src/push.py $(KAGGLE) --kernel $(KERNEL) $(EXTRA)
+
+kaggle-status: $(READY)  ## OWNER= KERNEL=: wait for the kernel's end, fetch its log and small files (asks Kaggle)
+	$(PY) src/kaggle_status.py $(KAGGLE) --kernel $(KERNEL) --raw $(RAW) $(EXTRA)
+
+submit: $(READY)  ## OWNER= [MESSAGE=]: submit the version pushed last, once, and print its scores (asks Kaggle)
+	$(PY) src/submit.py $(KAGGLE) --raw $(RAW) $(if $(MESSAGE),--message "$(MESSAGE)") $(EXTRA)
 
 DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo PRESET=demo FOLDS=2 OUT=data/submissions/demo
 

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from cspine import cli
 from cspine.settings.flags import CacheFlag, RawFlag
-from cspine.settings.layout import DEFAULT_FOLDS
+from cspine.settings.layout import DEFAULT_FOLDS, DEFAULT_SEED
 from cspine.settings.strict import STRICT
 
 
@@ -18,7 +18,7 @@ class Flags(CacheFlag, RawFlag):
 
     folds: Annotated[int, Field(ge=2, le=1000)] = DEFAULT_FOLDS
     """How many folds."""
-    seed: Annotated[int, Field(ge=0)] = 2022
+    seed: Annotated[int, Field(ge=0)] = DEFAULT_SEED
     """The seed of the first random folds; the same seed gives the same folds."""
     leaderboard: Path | None = None
     """Instead of folds: write a local competition (train, public, private as the original's) into this folder."""

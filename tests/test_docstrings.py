@@ -28,8 +28,14 @@ def public_functions(path: Path) -> list[tuple[str, ast.FunctionDef]]:
 def parameters_of(node: ast.FunctionDef) -> dict[str, str]:
     """Name -> annotation of a function's parameters, without self and cls."""
     arguments = node.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    every += [part for part in (arguments.vararg, arguments.kwarg) if part]
+    every = [
+        *arguments.posonlyargs,
+        *arguments.args,
+        arguments.vararg,
+        *arguments.kwonlyargs,
+        arguments.kwarg,
+    ]
+    every = [part for part in every if part]
     names = {part.arg: ast.unparse(part.annotation) if part.annotation else "" for part in every}
     return {name: kind for name, kind in names.items() if name not in ("self", "cls")}
 

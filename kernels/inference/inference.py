@@ -1,4 +1,4 @@
-"""Kaggle inference kernel: the competition's data and the attached bundle -> submission.csv, without a network.
+"""Kaggle inference kernel: the competition's data, the code and the models -> submission.csv, without a network.
 
 Inputs are recognised by a marker file, wherever Kaggle mounts them. To try it elsewhere, name the folder that
 stands for /kaggle/input: `python inference.py FOLDER` (submission.csv appears in the current folder).
@@ -90,46 +90,18 @@ def is_valid(rows: list[str]) -> bool:
     return [row for row, _ in found] == rows and all(0 <= value <= 1 for _, value in found)
 
 
-def install(wheels: Path, packages: Path) -> list[str]:
-    """Unpack the wheels that fit this Python into a folder, each by itself; what went wrong."""
-    tag, problems = f"cp{sys.version_info[0]}{sys.version_info[1]}", []
-    for wheel in sorted(wheels.glob("*.whl")):
-        python, abi = wheel.stem.split("-")[-3:-1]
-        if tag not in python.split(".") and abi not in ("none", "abi3"):
-            continue  # another Python's
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--upgrade"]
-        try:
-            done = subprocess.run(
-                [*pip, "--target", str(packages), str(wheel)],
-                capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            why = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
-        except (OSError, subprocess.SubprocessError) as error:
-            why = str(error)
-        if why:
-            problems.append(f"wheel {wheel.name} can't be installed: {why}")
-    return problems
-
-
-def predict(data: Path, bundle: Path, packages: Path) -> int:
+def predict(data: Path, code: Path, models: Path, packages: Path) -> int:
     """Run the bundle's code in a process of its own until it ends by itself; its exit code."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    paths = [str(bundle / "src"), str(packages), os.environ.get("PYTHONPATH", "")]
+    paths = [str(code / "src"), str(packages), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    command = [
-        sys.executable,
-        "-m",
-        "cspine.kaggle.kernel",
-        str(data),
-        str(bundle / "models"),
-        str(Path.cwd()),
-    ]
-    command.append(str(STARTED))
-    code = 1
+    command = [sys.executable, "-m", "cspine.kaggle.kernel"]
+    command += [str(data), str(models / "models"), str(Path.cwd()), str(STARTED)]
+    ended = 1
     for start in range(STARTS):
         with subprocess.Popen(command, env=environment) as process:
             try:
-                code = process.wait()
+                ended = process.wait()
             except BaseException:
                 process.terminate()
                 try:
@@ -137,10 +109,10 @@ def predict(data: Path, bundle: Path, packages: Path) -> int:
                 except subprocess.TimeoutExpired:
                     process.kill()
                 raise
-        if code >= 0:
+        if ended >= 0:
             break
-        say(f"PROBLEM: the predicting process was killed by signal {-code}, start {start + 1} of {STARTS}")
-    return code
+        say(f"PROBLEM: the predicting process was killed by signal {-ended}, start {start + 1} of {STARTS}")
+    return ended
 
 
 def main() -> int:
@@ -151,25 +123,33 @@ def main() -> int:
         return 1
     rows = sample_rows(data / "sample_submission.csv")
     write_constants(rows)
-    code = 1
+    ended = 1
     try:
-        bundle = folder_with("cspine-bundle.json")
-        if bundle is None:
-            say(f"PROBLEM: no input under {INPUTS} holds cspine-bundle.json: attach the bundle dataset")
-        else:
+        code, models = folder_with("cspine-code.json"), folder_with("cspine-models.json")
+        if code is None:
+            say(f"PROBLEM: no input under {INPUTS} holds cspine-code.json: attach the dataset with the code")
+        if models is None:
+            say(
+                f"PROBLEM: no input under {INPUTS} holds cspine-models.json: attach the dataset with the models,"
+            )
+            say("or the output of the kernel that trained them")
+        if code and models:
+            sys.path.insert(0, str(code / "src"))
+            from cspine.kaggle.packages import install
+
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as packages:
-                problems = install(bundle / "wheels", Path(packages))
+                problems = install(code / "wheels", Path(packages))
                 for problem in problems:
                     say(f"PROBLEM: {problem}")
-                code = predict(data, bundle, Path(packages)) or int(bool(problems))
+                ended = predict(data, code, models, Path(packages)) or int(bool(problems))
     except BaseException as error:  # noqa: BLE001 (whatever it is, the submission stays)
         say(f"PROBLEM: {error.__class__.__name__}: {error}")
-        code = 1
+        ended = 1
     if not is_valid(rows):
         say("PROBLEM: submission.csv was not valid; it holds constants now")
         write_constants(rows)
-        code = 1
-    return code
+        ended = 1
+    return ended
 
 
 def stop(number: int, _: object) -> None:

@@ -12,7 +12,7 @@ from cspine.dicom.reader import read_study
 from cspine.errors import InputError
 from cspine.inference.blends import Blend, BlendWeights, load_models, members_of, read_blend, write_blend
 from cspine.inference.ensemble import Ensemble
-from cspine.kaggle.bundle import assemble
+from cspine.kaggle.bundle import assemble_models
 from cspine.networks.classifier import Classifier
 from cspine.preprocessing.resampling import resample
 from cspine.settings.layout import CALIBRATION, CLASSIFIER, RunLayout
@@ -76,7 +76,7 @@ def test_what_members_share_is_done_once(blended, competition, studies, monkeypa
 
 def test_a_blend_travels_in_one_bundle(blended, tmp_path):
     bundle = tmp_path / "bundle"
-    assemble(blended, bundle)
+    assemble_models(blended, bundle)
     moved = bundle.rename(tmp_path / "elsewhere")
     here, there = load_models(blended, CPU), load_models(moved / "models", CPU)
     neck = column()

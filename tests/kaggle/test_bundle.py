@@ -3,16 +3,17 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cspine.errors import InputError
+from cspine.kaggle import bundle as bundle_module
 from cspine.kaggle import wheels
-from cspine.kaggle.bundle import assemble
-from cspine.kaggle.marker import MARKER
-from cspine.kaggle.push import PushSources, prepare_push
+from cspine.kaggle.bundle import BundleSources, assemble_code, assemble_models, make_bundle
+from cspine.kaggle.marker import CODE, MODELS
 from cspine.settings.layout import CALIBRATION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,31 +27,46 @@ print(len(names), strays, [name for name in ("tyro", "kaggle", "pytest") if name
 """
 
 
-def test_the_bundle_holds_code_models_and_a_list_of_them(run, tmp_path):
-    folder = tmp_path / "bundle"
-    files = assemble(run, folder)
-    assert all(path.is_file() for path in files)
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {path.relative_to(folder).as_posix() for path in files} | {MARKER}
-    listed = json.loads((folder / MARKER).read_text())["files"]
-    assert list(listed) == sorted(names - {MARKER})
-    assert all(
-        hashlib.sha256((folder / name).read_bytes()).hexdigest() == total for name, total in listed.items()
-    )
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("marker", [CODE, MODELS])
+def test_each_half_holds_a_list_of_what_is_in_it(run, tmp_path, marker):
+    folder = tmp_path / "half"
+    files = assemble_code(folder) if marker == CODE else assemble_models(run, folder)
+    names = names_in(folder)
+    assert names == {path.relative_to(folder).as_posix() for path in files} | {marker}
+    content = json.loads((folder / marker).read_text())
+    assert list(content["files"]) == sorted(names - {marker})
+    for name, total in content["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == total
     assert not [name for name in names if "__pycache__" in name]
+    assert [path.name for path in tmp_path.iterdir()] == ["half"]
+
+
+def test_the_code_is_whole_and_says_of_which_commit_it_is(tmp_path):
+    assemble_code(tmp_path / "code")
+    source = ROOT / "src" / "cspine"
+    code = {f"src/cspine/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
+    assert code <= names_in(tmp_path / "code")
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    assert json.loads((tmp_path / "code" / CODE).read_text())["git"].rstrip("+") == (head or "unknown")
+
+
+def test_the_models_are_all_that_a_kernel_needs_of_a_run(run, tmp_path):
+    assemble_models(run, tmp_path / "models")
     wanted = {
         f"models/{kind}/fold{fold}/model.safetensors" for kind in ("locator", "classifier") for fold in (0, 1)
     }
-    assert {name for name in names if name.startswith("models/")} == wanted | {f"models/{CALIBRATION}"}
-    source = ROOT / "src" / "cspine"
-    code = {f"src/cspine/{path.relative_to(source).as_posix()}" for path in source.rglob("*.py")}
-    assert code <= names
+    assert names_in(tmp_path / "models") == wanted | {f"models/{CALIBRATION}", MODELS}
 
 
-def test_the_kernel_imports_from_the_bundle_alone(run, tmp_path):
-    folder = tmp_path / "bundle"
-    assemble(run, folder)
-    command = [sys.executable, "-I", "-c", IMPORT_ALL, str(folder / "src")]
+def test_the_kernel_imports_from_the_bundle_alone(tmp_path):
+    assemble_code(tmp_path / "code")
+    command = [sys.executable, "-I", "-c", IMPORT_ALL, str(tmp_path / "code" / "src")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     count, strays = done.stdout.split(maxsplit=1)
@@ -59,47 +75,42 @@ def test_the_kernel_imports_from_the_bundle_alone(run, tmp_path):
 
 
 def test_a_bundle_is_made_anew(own_run, tmp_path):
-    folder, packed = tmp_path / "bundle", tmp_path / "wheels"
-    packed.mkdir()
-    (packed / "some-1.0-py3-none-any.whl").write_bytes(b"")
-    assemble(own_run, folder, packed)
-    assert (folder / "wheels" / "some-1.0-py3-none-any.whl").is_file()
-    (folder / "models" / "stray.bin").touch()
-    assemble(own_run, folder)
-    assert not (folder / "wheels").exists() and not (folder / "models" / "stray.bin").exists()
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    wheels_folder = packed(tmp_path)
+    assemble_code(tmp_path / "code", wheels_folder)
+    assert len(list((tmp_path / "code" / "wheels").iterdir())) == 2
+    (tmp_path / "code" / "stray.bin").touch()
+    assemble_code(tmp_path / "code")
+    assert not (tmp_path / "code" / "wheels").exists() and not (tmp_path / "code" / "stray.bin").exists()
 
 
 def test_a_run_without_a_finished_fold_is_refused_and_the_old_bundle_stays(own_run, tmp_path):
-    folder = tmp_path / "bundle"
-    assemble(own_run, folder)
+    folder = tmp_path / "models"
+    assemble_models(own_run, folder)
     for fold in (0, 1):
         (own_run / "classifier" / f"fold{fold}" / "model.safetensors").unlink()
     with pytest.raises(InputError, match="no finished classifier"):
-        assemble(own_run, folder)
+        assemble_models(own_run, folder)
     assert (folder / "models" / "classifier" / "fold0" / "model.safetensors").is_file()
     (own_run / CALIBRATION).unlink()
     with pytest.raises(InputError, match="make cv"):
-        assemble(own_run, folder)
+        assemble_models(own_run, folder)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_run_of_one_finished_fold_is_bundled(own_run, tmp_path):
     (own_run / "classifier" / "fold0" / "model.safetensors").unlink()
-    names = {path.relative_to(tmp_path).as_posix() for path in assemble(own_run, tmp_path / "bundle")}
-    assert "bundle/models/classifier/fold1/model.safetensors" in names
-    assert "bundle/models/classifier/fold0/model.safetensors" not in names
+    assemble_models(own_run, tmp_path / "models")
+    names = names_in(tmp_path / "models")
+    assert "models/classifier/fold1/model.safetensors" in names
+    assert "models/classifier/fold0/model.safetensors" not in names
 
 
-def call(script: str, *flags: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "src" / script), *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-
-def packed(folder: Path) -> Path:
-    """A folder with a wheel."""
+def packed(folder: Path, *versions: str) -> Path:
+    """A folder with wheels."""
     wheels_folder = folder / "wheels"
     wheels_folder.mkdir()
-    (wheels_folder / "some-1.0-py3-none-any.whl").write_bytes(b"")
+    for version in versions or ("312", "313"):
+        (wheels_folder / f"some-1.0-cp{version}-cp{version}-linux_x86_64.whl").write_bytes(b"")
     return wheels_folder
 
 
@@ -111,59 +122,61 @@ def nan_in(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "with_wheels", "harm", "words"),
+    ("versions", "harm", "words"),
     [
-        ("", True, None, "expected your Kaggle user name"),
-        ("OWNER", True, None, "expected your Kaggle user name"),
-        ("../me", True, None, "expected your Kaggle user name"),
-        ("me", False, None, "no .whl file in it; `make wheels`"),
-        ("me", True, nan_in, "classifier/fold1/model.safetensors: its answer to a probe is not finite"),
+        (("",), None, "no .whl file in it; `make wheels`"),
+        (("312",), None, "no wheel of some for Python 3.13"),
+        (("312", "313"), nan_in, "classifier/fold1/model.safetensors: its answer to a probe is not finite"),
+        (("312", "313"), lambda run: (run / CALIBRATION).unlink(), "make cv"),
     ],
 )
-def test_push_refuses_what_would_fail_on_kaggle(own_run, tmp_path, owner, with_wheels, harm, words):
-    folder = packed(tmp_path) if with_wheels else tmp_path
+def test_what_would_fail_on_kaggle_is_refused(own_run, tmp_path, versions, harm, words):
+    wheels_folder = packed(tmp_path, *versions) if versions[0] else tmp_path
     if harm:
         harm(own_run)
-    sources = PushSources(own_run, ROOT / "kernels" / "inference", owner, folder)
     with pytest.raises(InputError, match=re.escape(words)):
-        prepare_push(sources, tmp_path / "push")
-    assert not (tmp_path / "push" / "bundle").exists()
+        make_bundle(BundleSources(own_run, wheels_folder, dirty=True), tmp_path / "bundle")
+    assert not (tmp_path / "bundle" / "code").exists()
 
 
-def test_push_prints_two_commands_and_sends_nothing(run, tmp_path):
-    out, lock = tmp_path / "push", tmp_path / "guard"
-    lock.mkdir()
-    (lock / "sitecustomize.py").write_text(
-        "import sys\n"
-        "def note(event, arguments):\n"
-        "    if event in ('socket.connect', 'socket.getaddrinfo', 'subprocess.Popen', 'os.system'):\n"
-        f"        open({str(tmp_path / 'events')!r}, 'a').write(f'{{event}} {{arguments}}\\n')\n"
-        "sys.addaudithook(note)\n"
-    )
-    command = [sys.executable, str(ROOT / "src" / "push.py")]
-    command += ["--run", str(run), "--out", str(out), "--owner", "someone", "--wheels", str(packed(tmp_path))]
-    done = subprocess.run(
-        command, cwd=ROOT, env={"PYTHONPATH": str(lock), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    commands = [line.strip() for line in done.stdout.splitlines() if "kaggle" in line and line[:2] == "  "]
-    assert commands == [
-        f".venv/bin/kaggle datasets create -p {out / 'bundle'} --dir-mode zip",
-        f".venv/bin/kaggle kernels push -p {out / 'kernel'}",
-    ]
-    events = (tmp_path / "events").read_text() if (tmp_path / "events").exists() else ""
-    assert not [
-        line for line in events.splitlines() if "socket" in line or "kaggle" in line.split("-p")[0]
-    ], events
-    kernel = json.loads((out / "kernel" / "kernel-metadata.json").read_text())
-    dataset = json.loads((out / "bundle" / "dataset-metadata.json").read_text())
-    assert kernel["enable_internet"] is False
-    assert kernel["dataset_sources"] == [dataset["id"]] == ["someone/cspine-bundle"]
-    assert kernel["id"] == "someone/cspine-inference"
-    assert (out / "kernel" / kernel["code_file"]).read_text() == (
-        ROOT / "kernels/inference/inference.py"
-    ).read_text()
+def test_changes_that_are_not_committed_travel_only_if_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "uncommitted", lambda: ["src/cspine/cli.py"])
+    sources = BundleSources(run, packed(tmp_path))
+    with pytest.raises(InputError, match=r"1 files are not as committed \(src/cspine/cli.py\).*--dirty"):
+        make_bundle(sources, tmp_path / "bundle")
+    make_bundle(replace(sources, dirty=True), tmp_path / "bundle")
+    assert json.loads((tmp_path / "bundle" / "code" / CODE).read_text())["git"].endswith(("+", "unknown+"))
+
+
+def test_a_file_that_is_not_committed_is_seen(tmp_path, monkeypatch):
+    package = tmp_path / "src" / "cspine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(bundle_module.cspine, "__file__", str(package / "__init__.py"))
+    assert bundle_module.uncommitted() == []  # no git checkout
+    git = ["git", "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    assert bundle_module.uncommitted() == []
+    (package / "new.py").write_text("")
+    (tmp_path / "notes.txt").write_text("does not travel")
+    assert bundle_module.uncommitted() == ["src/cspine/new.py"]
+
+
+def test_the_code_alone_is_bundled_and_a_demo_is_warned_of(run, tmp_path, capsys):
+    sources = BundleSources(run, packed(tmp_path), dirty=True)
+    make_bundle(sources, tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "models" / MODELS).is_file()
+    assert "it is for trying the kit, not for the competition" in capsys.readouterr().out
+    make_bundle(replace(sources, run=None), tmp_path / "bundle")
+    assert not (tmp_path / "bundle" / "models").exists()
+    assert (tmp_path / "bundle" / "code" / CODE).is_file()
+
+
+def test_too_big_a_bundle_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_module, "LIMIT_BYTES", 1_000_000)
+    with pytest.raises(InputError, match="expected less than"):
+        make_bundle(BundleSources(run, packed(tmp_path), dirty=True), tmp_path / "bundle")
 
 
 def test_wheels_that_travel_are_those_that_kaggle_lacks():

@@ -28,8 +28,8 @@ from cspine.evaluation.calibration import Calibration
 from cspine.inference.device_process import as_words
 from cspine.inference.studies import Prediction
 from cspine.kaggle import kernel
-from cspine.kaggle.bundle import assemble
-from cspine.kaggle.marker import MARKER
+from cspine.kaggle.bundle import assemble_code, assemble_models
+from cspine.kaggle.marker import MODELS
 from cspine.preprocessing.verdict import WHOLE, Kind, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,10 +179,11 @@ class Kaggle:
     inputs: Path
     working: Path
     data: Path
-    bundle: Path
+    code: Path
+    models: Path
 
     def weights(self, fold: int, kind: str = "classifier") -> Path:
-        return self.bundle / "models" / kind / f"fold{fold}" / "model.safetensors"
+        return self.models / "models" / kind / f"fold{fold}" / "model.safetensors"
 
     def start(self, scored: bool = False, **environment: str) -> subprocess.Popen:
         kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", RERUN)}
@@ -212,10 +213,11 @@ class Kaggle:
 def kaggle(competition, own_run, tmp_path) -> Kaggle:
     inputs, working = tmp_path / "input", tmp_path / "working"
     working.mkdir()
-    data, bundle = inputs / "competitions" / SLUG, inputs / "datasets" / "me" / "cspine-bundle"
+    data, mine = inputs / "competitions" / SLUG, inputs / "datasets" / "me"
     shutil.copytree(competition, data, symlinks=False)
-    assemble(own_run, bundle)
-    return Kaggle(inputs, working, data, bundle)
+    assemble_code(mine / "cspine-code")
+    assemble_models(own_run, mine / "cspine-models")
+    return Kaggle(inputs, working, data, mine / "cspine-code", mine / "cspine-models")
 
 
 def nan_in(path: Path) -> None:
@@ -225,8 +227,8 @@ def nan_in(path: Path) -> None:
 
 
 def without_sums(kaggle: Kaggle) -> None:
-    """A bundle whose list tells nothing: the probe alone is left to find what is wrong."""
-    (kaggle.bundle / MARKER).write_text('{"files": {}}')
+    """A list that tells nothing: the probe alone is left to find what is wrong."""
+    (kaggle.models / MODELS).write_text('{"files": {}}')
 
 
 @dataclass
@@ -254,26 +256,27 @@ CASES = {
     "a locator's fold damaged": Case(lambda k: nan_in(k.weights(0, "locator")), 2, "left out locator/fold0"),
     "every fold damaged": Case(lambda k: [nan_in(k.weights(f)) for f in (0, 1)], 0, "no fold can be used"),
     "no calibration": Case(
-        lambda k: (k.bundle / "models" / "calibration.json").unlink(), 2, "without the calib"
+        lambda k: (k.models / "models" / "calibration.json").unlink(), 2, "without the calib"
     ),
-    "no code": Case(lambda k: shutil.rmtree(k.bundle / "src"), 0, "ended with 1"),
-    "no bundle": Case(lambda k: shutil.rmtree(k.bundle), 0, "attach the bundle dataset"),
+    "no code": Case(lambda k: shutil.rmtree(k.code / "src"), 0, "ended with 1"),
+    "no code attached": Case(lambda k: shutil.rmtree(k.code), 0, "attach the dataset with the code"),
+    "no models attached": Case(lambda k: shutil.rmtree(k.models), 0, "attach the dataset with the models"),
     "a wheel cut": Case(
         lambda k: (
-            (k.bundle / "wheels").mkdir(),
-            (k.bundle / "wheels" / "x-1-py3-none-any.whl").write_text("x"),
+            (k.code / "wheels").mkdir(),
+            (k.code / "wheels" / "x-1-py3-none-any.whl").write_text("x"),
         ),
         2,
         "wheel x-1-py3-none-any.whl can't be installed",
     ),
-    "a list that is no JSON": Case(lambda k: (k.bundle / MARKER).write_text("{"), 2, "PROBLEM"),
+    "a list that is no JSON": Case(lambda k: (k.models / MODELS).write_text("{"), 2, "PROBLEM"),
     "a row that is no UID": Case(
         lambda k: _sample(k, lambda text: text + "../../etc/x_C1,0.5\nstrange,0.5\n"),
         2,
         "constants for study ../..",
     ),
     "a gigabyte of memory": Case(
-        lambda k: (k.bundle / "src" / "sitecustomize.py").write_text(
+        lambda k: (k.code / "src" / "sitecustomize.py").write_text(
             "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2 << 29, 2 << 29))\n"
         ),
         0,
@@ -304,7 +307,9 @@ def constants_of(kaggle: Kaggle) -> set[float]:
     return {round(float(value), digits) for value in (*published, *own, *means) for digits in (4, 6)}
 
 
-@pytest.mark.parametrize("name", ["NaN in a fold's weights", "every fold damaged", "no code", "no bundle"])
+@pytest.mark.parametrize(
+    "name", ["NaN in a fold's weights", "every fold damaged", "no code", "no models attached"]
+)
 def test_the_scoring_run_ends_with_0_whatever_happens(kaggle, name):
     CASES[name].harm(kaggle)
     code, said = kaggle.run(scored=True)
@@ -322,7 +327,7 @@ def test_all_is_well_with_odd_tables_and_warnings_as_errors(kaggle):
 
 
 def test_without_nibabel_it_predicts(kaggle):
-    (kaggle.bundle / "src" / "nibabel.py").write_text("raise ImportError('not in this image')")
+    (kaggle.code / "src" / "nibabel.py").write_text("raise ImportError('not in this image')")
     code, said = kaggle.run()
     assert code == 0, said
 
@@ -339,7 +344,7 @@ def test_visible_rows_without_folders_are_rehearsed_on_training_studies(kaggle, 
 
 def test_a_process_that_dies_with_a_study_is_started_again(kaggle, studies):
     """kill -9 of everything that predicts, once; then the same at every study."""
-    (kaggle.bundle / "src" / "sitecustomize.py").write_text(DIES)
+    (kaggle.code / "src" / "sitecustomize.py").write_text(DIES)
     once = kaggle.working.parent / "once"
     code, said = kaggle.run(DIES_UNLESS=str(once))
     assert code == 1 and "killed by signal SIGKILL" in said, said
@@ -420,7 +425,7 @@ def test_the_process_that_holds_the_results_may_be_killed_too(kaggle, studies):
 
 
 def test_a_study_that_takes_its_process_down_costs_only_itself(kaggle, studies):
-    (kaggle.bundle / "src" / "sitecustomize.py").write_text(DIES_WITH)
+    (kaggle.code / "src" / "sitecustomize.py").write_text(DIES_WITH)
     code, said = kaggle.run(DIES_WITH=studies[0])
     assert code == 1, said
     assert kaggle.reasons() == {studies[0]: "its process died 2 times"}
@@ -452,13 +457,13 @@ if "DIES_WITH" in os.environ:
     "place",
     ["me-bundle", "datasets/me/any", "notebooks/me/a-notebook", "models/me/cspine/pytorch/default/3"],
 )
-def test_the_bundle_is_found_by_its_marker_wherever_it_is_mounted(kaggle, place):
-    (kaggle.bundle / "src" / "cspine" / "kaggle" / "kernel.py").write_text(
+def test_the_models_are_found_by_their_marker_wherever_they_are_mounted(kaggle, place):
+    (kaggle.code / "src" / "cspine" / "kaggle" / "kernel.py").write_text(
         "import sys\nfrom pathlib import Path\nPath('found.txt').write_text(sys.argv[2])\n"
     )
     target = kaggle.inputs / place
     target.parent.mkdir(parents=True, exist_ok=True)
-    kaggle.bundle.rename(target)
+    kaggle.models.rename(target)
     code, said = kaggle.run()
     assert code == 0, said
     assert (kaggle.working / "found.txt").read_text() == str(target / "models")
@@ -474,11 +479,3 @@ def test_without_the_competitions_data_it_says_so(tmp_path):
     )
     assert done.returncode == 1
     assert "holds sample_submission.csv: attach the competition's data" in done.stdout
-
-
-def test_the_kernels_metadata_is_what_kaggle_needs():
-    metadata = json.loads((SCRIPT.parent / "kernel-metadata.json").read_text())
-    assert metadata["enable_internet"] is False
-    assert (SCRIPT.parent / metadata["code_file"]).is_file()
-    assert metadata["competition_sources"] == [SLUG]
-    assert metadata["kernel_type"] == "script"

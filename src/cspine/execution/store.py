@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cspine import storage
+from cspine import cli, storage
 from cspine.competition.checks import check_study_uid
 from cspine.errors import InputError
+from cspine.execution.archives import META, Archives, pack
 
 FORMAT_VERSION = 4
 """To be raised with every change that gives other arrays or another meta.json for the same files."""
-SETTINGS, META, INDEX = "settings.json", "meta.json", "index.csv"
+SETTINGS, INDEX = "settings.json", "index.csv"
 INDEX_START, INDEX_END = ("StudyInstanceUID", "status", "reason", "notes"), ("seconds",)
 """The first and the last columns of every index; between them stands what a stage tells of its studies."""
 
 
 class StudyStore:
-    """Arrays and a JSON description for each study, in a folder of its own.
+    """Arrays and a JSON description for each study, in a folder of its own or packed in an archive.
 
     folder: where; created with the first write. settings: JSON-able; what the content depends on. Raises
     InputError if the folder was made with other settings or by another version of the format, or if it
@@ -32,6 +33,7 @@ class StudyStore:
 
     def __init__(self, folder: Path | str, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
+        self.archives = Archives(self.folder)
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
         if (self.folder / SETTINGS).exists() or self.uids():
             self._check_settings()
@@ -76,7 +78,7 @@ class StudyStore:
         InputError
             If the UID is none.
         """
-        return (self._of(uid) / META).is_file()
+        return (self._of(uid) / META).is_file() or uid in self.archives
 
     def holds(self, uid: str, name: str) -> bool:
         """Whether a study is there and has an array of that name.
@@ -98,17 +100,14 @@ class StudyStore:
         InputError
             If the UID is none.
         """
-        return self.has(uid) and (self._of(uid) / f"{name}.npy").is_file()
+        if self._is_loose(uid):
+            return (self._of(uid) / f"{name}.npy").is_file()
+        return self.archives.holds(uid, name)
 
     def uids(self) -> list[str]:
         """All studies that are there, sorted."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(
-            path.name
-            for path in self.folder.iterdir()
-            if not path.name.startswith(".") and (path / META).is_file()
-        )
+        packed = {uid for uid in self.archives.members if uid in self.archives}
+        return sorted(packed | set(self._loose()))
 
     def meta(self, uid: str) -> dict[str, Any]:
         """A study's description alone.
@@ -128,6 +127,8 @@ class StudyStore:
         InputError
             If it is not there.
         """
+        if uid in self.archives and not self._is_loose(uid):
+            return self.archives.meta(uid)
         return storage.read_json(self._of(uid) / META)
 
     def read(self, uid: str, mmap: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -138,7 +139,7 @@ class StudyStore:
         uid : str
             StudyInstanceUID.
         mmap : bool
-            Map the arrays from disk, read-only, instead of loading them.
+            Map the arrays from disk, read-only, instead of loading them; packed ones are always loaded.
 
         Returns
         -------
@@ -153,6 +154,8 @@ class StudyStore:
             If the study is not there or damaged.
         """
         folder = self._of(uid)
+        if uid in self.archives and not self._is_loose(uid):
+            return self.archives.read(uid)
         meta = self.meta(uid)
         arrays: dict[str, np.ndarray] = {}
         for path in sorted(folder.glob("*.npy")):
@@ -262,6 +265,80 @@ class StudyStore:
                 f"{path}: found columns {found}; expected {INDEX_START}; delete it and run again"
             )
         return frame
+
+    def pack_into(self, folder: Path, groups: Mapping[str, Sequence[str]]) -> None:
+        """Write the studies, with the settings and the index, as a store of one archive a group.
+
+        An archive that holds just these studies already is copied as it is.
+
+        Parameters
+        ----------
+        folder : Path
+            The folder of the packed store.
+        groups : mapping of str to sequence of str
+            Name of an archive -> its studies, of which those are taken that are there.
+
+        Raises
+        ------
+        InputError
+            If a study is damaged.
+        DiskFull
+            If the disk is full.
+        """
+        for name, group in groups.items():
+            uids = [uid for uid in group if self.has(uid)]
+            packed = {self.archives.members[uid][0] for uid in uids if not self._is_loose(uid)}
+            whole = len(packed) == 1 and not any(self._is_loose(uid) for uid in uids)
+            if whole and len(uids) == sum(path in packed for path, _ in self.archives.members.values()):
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(packed.pop(), folder / f"{name}.zip")
+            elif uids:
+                pack(folder / f"{name}.zip", uids, self._files)
+        for name in (SETTINGS, INDEX):
+            if (self.folder / name).is_file():
+                storage.write_bytes(folder / name, (self.folder / name).read_bytes())
+
+    def unpack(self) -> None:
+        """Give every packed study a folder of its own, and let go of the archives.
+
+        Raises
+        ------
+        InputError
+            If an archive is damaged.
+        DiskFull
+            If the disk is full; what was unpacked stays.
+        """
+        packed = [uid for uid in self.uids() if not self._is_loose(uid)]
+        for uid in cli.progress(packed, unit="study", what="unpack"):
+            temporary = storage.temporary_beside(self._of(uid))
+            try:
+                with storage.full_disk_reported(self.folder):
+                    temporary.mkdir()
+                    for name, content in self.archives.content(uid).items():
+                        (temporary / name).write_bytes(content)
+                    self._put(temporary, self._of(uid))
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        for path in self.folder.glob("*.zip"):
+            path.unlink()
+        self.archives = Archives(self.folder)
+
+    def _files(self, uid: str) -> dict[str, bytes]:
+        """Name -> content of a study's files."""
+        if not self._is_loose(uid):
+            return self.archives.content(uid)
+        paths = sorted(path for path in self._of(uid).iterdir() if path.name == META or path.suffix == ".npy")
+        return {path.name: path.read_bytes() for path in paths}
+
+    def _is_loose(self, uid: str) -> bool:
+        """Whether a study has a folder of its own, which counts before a packed one."""
+        return (self._of(uid) / META).is_file()
+
+    def _loose(self) -> list[str]:
+        if not self.folder.is_dir():
+            return []
+        folders = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        return [path.name for path in folders if (path / META).is_file()]
 
     def _of(self, uid: str) -> Path:
         return self.folder / check_study_uid(uid)

@@ -225,7 +225,7 @@ class KernelRun:
         """
         sums: dict[str, str] = {}
         try:
-            sums = sums_of(models.parent, "models")
+            sums = sums_of(models)
         except InputError as error:
             self.problem(str(error))
         try:

@@ -12,7 +12,7 @@ from cspine.competition.labels import SLUG
 from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.errors import InputError
-from cspine.kaggle.bundle import assemble
+from cspine.kaggle.bundle import assemble_code, assemble_models
 from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
 
 GUARD = '''"""Stands in for Kaggle's switched-off internet: no process of the kernel may open a connection."""
@@ -103,9 +103,9 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
     """
     sample = read_sample(competition)
     inputs, working = out / "kaggle" / "input", out / "kaggle" / "working"
-    bundle = inputs / "datasets" / "owner" / "cspine-bundle"
-    files = assemble(run, bundle)
-    stamp = _fingerprint([*files, script, Path(competition) / "sample_submission.csv"], bundle, competition)
+    datasets = inputs / "datasets" / "owner"
+    files = [*assemble_code(datasets / "cspine-code"), *assemble_models(run, datasets / "cspine-models")]
+    stamp = _fingerprint([*files, script, Path(competition) / "sample_submission.csv"], datasets, competition)
     result, state = out / SUBMISSION, out / "submission.json"
     if result.is_file() and state.is_file() and storage.read_json(state)["made_from"] == stamp:
         check(read_submission(result), sample, result)

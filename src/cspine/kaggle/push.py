@@ -1,110 +1,283 @@
-"""Put together what travels to Kaggle: code, wheels and models as one dataset, and the kernel."""
+"""Send what a kernel needs and then the kernel, and make sure that it arrived."""
 
+import hashlib
 import json
 import re
 import shutil
-import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cspine import cli, storage
 from cspine.errors import InputError
-from cspine.inference.blends import in_words, members_of
-from cspine.inference.ensemble import models_of
-from cspine.inference.sound import sound_models
-from cspine.kaggle.bundle import assemble
-from cspine.networks.fold_models import preset_of
-from cspine.networks.precision import best_device
-from cspine.settings.layout import CLASSIFIER
-from cspine.settings.presets import PRESETS
+from cspine.kaggle.client import KaggleClient
+from cspine.kaggle.marker import CODE, MODELS, sizes_of
+from cspine.kaggle.ours import HALVES, Ours, Sent
+from cspine.settings.flags import KernelName
 
-SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
-"""A Kaggle user name."""
+KERNELS = Path("kernels")
+METADATA, DATASET_METADATA = "kernel-metadata.json", "dataset-metadata.json"
+OWNER = "OWNER/cspine-"
+"""How the metadata files name what is ours."""
+GOES_ON: tuple[KernelName, ...] = ("prepare", "locate", "columns", "train")
+"""Kernels that go on from their own last output."""
+MARKERS = {"code": CODE, "models": MODELS}
+SENT = "sent.json"
+"""In the bundle's folder: what was sent when."""
+PATIENCE_S = 1800.0
+"""How long Kaggle may take to make a dataset ready."""
 
 
 @dataclass(frozen=True)
-class PushSources:
-    """What is sent, and in whose name."""
+class Pace:
+    """How often Kaggle is asked, and for how long."""
 
-    run: Path
-    """The run whose models are bundled."""
-    kernel: Path
-    """The kernel's folder."""
-    owner: str
-    """A Kaggle user name; it goes into both metadata files."""
-    wheels: Path
-    """A folder with wheels that Kaggle's image lacks."""
+    every_s: float = 10.0
+    patience_s: float = PATIENCE_S
 
 
-def prepare_push(sources: PushSources, out: Path) -> None:
-    """Assemble out/bundle and out/kernel, and say which two commands send them; nothing is sent.
+def push(ours: Ours, kernel: KernelName, bundle: Path, pace: Pace | None = None) -> int:
+    """Send the datasets that a kernel needs, as far as they are not there yet, and start the kernel.
 
     Parameters
     ----------
-    sources : PushSources
-        What is sent, and in whose name.
-    out : Path
-        The folder for bundle/ and kernel/.
+    ours : Ours
+        In whose name.
+    kernel : str
+        Which kernel.
+    bundle : Path
+        What `make bundle` made.
+    pace : Pace, optional
+        How often Kaggle is asked.
+
+    Returns
+    -------
+    int
+        The kernel's version.
 
     Raises
     ------
     InputError
-        If the run is not complete or holds a network whose answer is not finite, the folder of wheels holds none, or
-        the owner is no Kaggle user name.
+        If the bundle or the owner is not right, a kernel that this one needs has not finished, or something did not
+        arrive.
     """
-    if not SLUG.fullmatch(sources.owner):
-        raise InputError(
-            f"--owner {sources.owner}: expected your Kaggle user name as it stands in the address of your page, "
-            "in small letters, digits and hyphens"
-        )
-    if not list(sources.wheels.glob("*.whl")):
-        raise InputError(f"--wheels {sources.wheels}: no .whl file in it; `make wheels` downloads them")
-    _check_networks(sources.run)
-    bundle, kernel = out / "bundle", out / "kernel"
-    with storage.locked(out, "push"):
-        files = assemble(sources.run, bundle, sources.wheels)
-        storage.write_json(
-            bundle / "dataset-metadata.json",
-            {
-                "title": "cspine bundle",
-                "id": f"{sources.owner}/cspine-bundle",
-                "licenses": [{"name": "other"}],
-                "description": "Code, wheels and models of the cspine kit. The code is under the MIT License.",
-            },
-        )
-        shutil.rmtree(kernel, ignore_errors=True)
-        shutil.copytree(sources.kernel, kernel)
-        metadata = kernel / "kernel-metadata.json"
-        text = metadata.read_text().replace("OWNER/", f"{sources.owner}/")
-        storage.write_json(metadata, json.loads(text))
-    megabytes = round(sum(path.stat().st_size for path in files) / 1e6, 1)
-    cli.log_stage(
-        "push",
-        read=sources.run,
-        wrote=f"{bundle} and {kernel}",
-        models=in_words(sources.run),
-        files=len(files),
-        megabytes=megabytes,
-    )
+    pace, client = pace or Pace(), KaggleClient()
+    halves = [half for half in HALVES if (bundle / half / MARKERS[half]).is_file()]
+    if "code" not in halves:
+        raise InputError(f"{bundle / 'code'}: no {CODE} in it; `make bundle` puts the bundle together")
+    ours.check_login(client)
+    metadata = kernel_metadata(ours, kernel, halves)
+    with storage.locked(bundle, "push"):
+        sent = Sent(bundle / SENT)
+        _check_sources(client, metadata["kernel_sources"])
+        if kernel in GOES_ON and _has_output(client, metadata["id"]):
+            metadata["kernel_sources"] = [*metadata["kernel_sources"], metadata["id"]]
+        for ref in metadata["dataset_sources"]:
+            send_half(client, ref, bundle / ref.removeprefix(ours.ref("")), sent, pace)
+        folder = bundle / f"kernel-{kernel}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        shutil.copyfile(KERNELS / kernel / metadata["code_file"], folder / metadata["code_file"])
+        storage.write_json(folder / METADATA, metadata)
+        said = client.ask("kernels", "push", "-p", str(folder))
+        found = re.search(r"Kernel version (\d+) successfully pushed", said)
+        if found is None:
+            raise InputError(f"kaggle kernels push: expected the number of a version, found {said[:300]!r}")
+        version = int(found.group(1))
+        git = storage.read_json(bundle / "code" / CODE).get("git", "unknown")
+        sent.note(metadata["id"], version=version, git=git, at=time.strftime("%Y-%m-%d %H:%M:%S%z"))
+    cli.log_stage("push", read=bundle, wrote=metadata["id"], version=version, git=git)
+    print(f"it runs on Kaggle now; `make kaggle-status OWNER={ours.owner} KERNEL={kernel}` follows it")
+    return version
+
+
+def kernel_metadata(ours: Ours, kernel: KernelName, halves: list[str]) -> dict[str, Any]:
+    """Read a kernel's metadata and put our names into it.
+
+    Parameters
+    ----------
+    ours : Ours
+        In whose name.
+    kernel : str
+        Which kernel.
+    halves : list of str
+        Of the bundle, those that are there: without "models" they come from the kernel that trains.
+
+    Returns
+    -------
+    dict
+        As the client wants it.
+
+    Raises
+    ------
+    InputError
+        If the kernel's folder can't be read.
+    """
+    path = KERNELS / kernel / METADATA
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the command in the folder that holds {KERNELS}/")
+    metadata = json.loads(path.read_text().replace(OWNER, ours.ref("")))
+    metadata["title"] = f"{ours.name} {kernel}"
+    models = ours.ref("models")
+    if models in metadata["dataset_sources"] and "models" not in halves:
+        metadata["dataset_sources"].remove(models)
+        metadata["kernel_sources"] = [*metadata["kernel_sources"], ours.ref("train")]
+    return metadata
+
+
+def send_half(client: KaggleClient, ref: str, folder: Path, sent: Sent, pace: Pace) -> None:
+    """Make a dataset on Kaggle hold what a folder holds, and wait until it does.
+
+    Parameters
+    ----------
+    client : KaggleClient
+        The client.
+    ref : str
+        The dataset, as "owner/slug".
+    folder : Path
+        A half of the bundle.
+    sent : Sent
+        What was sent before.
+    pace : Pace
+        How often Kaggle is asked.
+
+    Raises
+    ------
+    InputError
+        If it can't be sent, is not ready in time, or lacks a file afterwards.
+    """
+    marker = folder / MARKERS[folder.name]
+    content = hashlib.sha256(marker.read_bytes()).hexdigest()
+    wanted = sizes_of(marker)
+    wanted.pop(DATASET_METADATA, None)  # the client keeps that one
+    megabytes = f"{sum(wanted.values()) / 1e6:.1f} MB"
+    there = client.dataset(ref)
+    if there is not None and not there.is_broken:
+        _wait(client, ref, pace)  # a version on top of one that is still in the making is refused with 403
+        if sent.of(ref).get("content") == content and not differences(wanted, client.dataset_files(ref)):
+            print(f"{ref}: is there as it should be, {megabytes}")
+            return
+    _write_dataset_metadata(ref, folder)
+    before = 0 if there is None else client.dataset_version(ref)
     print(
-        "nothing was sent; with Kaggle credentials these two commands do it:\n"
-        f"  .venv/bin/kaggle datasets create -p {bundle} --dir-mode zip\n"
-        f"  .venv/bin/kaggle kernels push -p {kernel}"
+        f"{ref}: {'first version' if there is None else f'version {before + 1}'}, sending {megabytes}",
+        flush=True,
+    )
+    words = ["create"] if there is None else ["version", "-m", f"content {content[:12]}"]
+    said = client.ask("datasets", *words, "-p", str(folder), "--dir-mode", "zip", shown=True)
+    if "is being created" not in said:
+        raise InputError(
+            f"kaggle datasets {words[0]} {ref}: expected that it is being created, found {said[-300:]!r}"
+        )
+    _wait(client, ref, pace)
+    _wait_for_version(client, ref, before + 1, pace)
+    wrong = differences(wanted, client.dataset_files(ref))
+    if wrong:
+        raise InputError(
+            f"{ref}: what arrived is not what was sent: {'; '.join(wrong[:5])}{' ...' if wrong[5:] else ''}; give the "
+            "command again, it sends a new version"
+        )
+    sent.note(ref, content=content, version=before + 1)
+
+
+def differences(wanted: dict[str, int], there: dict[str, int]) -> list[str]:
+    """Compare what a dataset should hold with what Kaggle lists.
+
+    Parameters
+    ----------
+    wanted : dict of str to int
+        Path -> bytes.
+    there : dict of str to int
+        The same; a folder may be listed as its .zip, which Kaggle has not unpacked yet.
+
+    Returns
+    -------
+    list of str
+        What is wrong.
+    """
+    wrong = []
+    for name, size in wanted.items():
+        if name not in there:
+            if f"{name.split('/')[0]}.zip" not in there:
+                wrong.append(f"{name} is missing")
+        elif there[name] != size:
+            wrong.append(f"{name} has {there[name]} bytes instead of {size}")
+    return wrong
+
+
+def _write_dataset_metadata(ref: str, folder: Path) -> None:
+    storage.write_json(
+        folder / DATASET_METADATA,
+        {
+            "title": ref.split("/")[1].replace("-", " "),
+            "id": ref,
+            "licenses": [{"name": "other"}],  # MIT is not among those that the client documents
+            "description": "Of a kit for the RSNA 2022 cervical spine competition. The code is under the MIT License.",
+        },
     )
 
 
-def _check_networks(run: Path) -> None:
-    """Refuse a run with a network that can't be used; warn of one that is not for the competition."""
-    with tempfile.TemporaryDirectory() as folder:
-        folds, dropped = sound_models(run, {}, Path(folder) / "sound", best_device())
-    if dropped:
-        words = "; ".join(f"{name}: {why}" for name, why in dropped.items())
-        raise InputError(f"{run}: {words}; delete that fold and train it again, nothing was assembled")
-    for member in members_of(run):
-        preset = preset_of(models_of(member)[1][0], CLASSIFIER)
-        small = [name for name in ("smoke", "demo") if PRESETS[name].stacks == preset.stacks]
-        if small:
-            print(
-                f"WARNING: {member} was trained with the preset {small[0]} ({len(folds)} folds): it is for trying the "
-                "kit, not for the competition"
+def _wait(client: KaggleClient, ref: str, pace: Pace) -> None:
+    """Wait until a dataset is ready."""
+    began = told = time.monotonic()
+    while True:
+        state = client.dataset(ref)
+        if state is not None and state.is_ready:
+            return
+        words = "not there" if state is None else state.status
+        if state is not None and state.is_broken:
+            raise InputError(
+                f"{ref}: Kaggle could not make the dataset ({words}); give the command again, it sends a new version"
             )
+        if time.monotonic() - began > pace.patience_s:
+            raise InputError(
+                f"{ref}: not ready after {cli.duration(pace.patience_s)} (Kaggle says {words}); give the command again "
+                "later, what has arrived is not sent twice"
+            )
+        if time.monotonic() - told > cli.LOG_EVERY_S:
+            told = time.monotonic()
+            print(f"{ref}: Kaggle says {words}, waiting since {cli.duration(told - began)}", flush=True)
+        time.sleep(pace.every_s)
+
+
+def _wait_for_version(client: KaggleClient, ref: str, version: int, pace: Pace) -> None:
+    """Wait until the version just sent is the dataset's newest: the one before may still be told as ready."""
+    began = time.monotonic()
+    while (found := client.dataset_version(ref)) < version:
+        if time.monotonic() - began > pace.patience_s:
+            raise InputError(
+                f"{ref}: version {version} did not appear within {cli.duration(pace.patience_s)}, Kaggle has {found}; "
+                "give the command again"
+            )
+        time.sleep(pace.every_s)
+    _wait(client, ref, pace)
+
+
+def _check_sources(client: KaggleClient, kernels: list[str]) -> None:
+    """Refuse to start a kernel whose input is not finished."""
+    for ref in kernels:
+        state = client.kernel(ref)
+        name = ref.rsplit("-", 1)[1]
+        if state is None:
+            raise InputError(
+                f"{ref}: not on Kaggle yet; `make push KERNEL={name}` starts it, its output is needed here"
+            )
+        if state[0] != "complete":
+            raise InputError(
+                f"{ref}: its output is needed here and its state is {state[0]}"
+                f"{': ' + state[1] if state[1] else ''}; `make kaggle-status KERNEL={name}` follows it"
+            )
+
+
+def _has_output(client: KaggleClient, ref: str) -> bool:
+    """Whether a kernel's last version left something to go on from; refuse to start it while it runs."""
+    state = client.kernel(ref)
+    if state is None:
+        return False
+    if state[0] in ("running", "queued"):
+        raise InputError(
+            f"{ref}: a version of it is {state[0]}; a new one would not see its output. Wait until it has ended: "
+            f"`make kaggle-status KERNEL={ref.rsplit('-', 1)[1]}`"
+        )
+    return True

@@ -22,25 +22,34 @@ from cspine.errors import InputError
 from cspine.storage import write_bytes
 
 
+def git_hash() -> str:
+    """Tell the commit of the code.
+
+    Returns
+    -------
+    str
+        Its hash; `unknown` where it is not a git checkout or git is not installed.
+    """
+    if not shutil.which("git"):
+        return "unknown"
+    asked = ["git", "rev-parse", "HEAD"]
+    found = subprocess.run(
+        asked, cwd=Path(cspine.__file__).parent, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
 def provenance() -> dict[str, str]:
     """Collect versions and the git hash of the code that trains.
 
     Returns
     -------
     dict of str to str
-        cspine, git, python, torch, timm and numpy; git is `unknown` where it is not a git checkout or git is
-        not installed.
+        cspine, git, python, torch, timm and numpy; git as `git_hash` tells it.
     """
-    git = "unknown"
-    if shutil.which("git"):
-        asked = ["git", "rev-parse", "HEAD"]
-        found = subprocess.run(
-            asked, cwd=Path(cspine.__file__).parent, capture_output=True, text=True, check=False
-        )
-        git = found.stdout.strip() if found.returncode == 0 else git
     return {
         "cspine": cspine.__version__,
-        "git": git,
+        "git": git_hash(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,

@@ -1,7 +1,9 @@
 """Flags that several scripts share; a script's own class inherits those that it needs."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from cspine.settings.layout import DEFAULT_CACHE, DEFAULT_RAW, DEFAULT_RUN
@@ -39,3 +41,35 @@ class PresetFlag:
 
     preset: PresetName = DEFAULT_PRESET
     """Settings by name."""
+
+
+KernelName = Literal["prepare", "locate", "columns", "train", "inference"]
+"""The Kaggle kernels in the order in which they are run; each has a folder in kernels/."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BundleFlag:
+    """Where what travels to Kaggle is put together."""
+
+    bundle: Path = Path("data/kaggle/bundle")
+    """The bundle: code/ and models/, each sent as a dataset."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class KaggleFlag:
+    """In whose name Kaggle is asked, and how often."""
+
+    owner: str = ""
+    """Your Kaggle user name."""
+    name: str = "cspine"
+    """What the names of datasets and kernels begin with."""
+    poll_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds between two questions to Kaggle while something is awaited."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class KernelFlag:
+    """Which Kaggle kernel."""
+
+    kernel: KernelName = "inference"
+    """The kernel."""

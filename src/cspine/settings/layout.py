@@ -31,7 +31,8 @@ DEFAULT_RAW = Path("data/raw/rsna-2022-cervical-spine-fracture-detection")
 DEFAULT_CACHE = Path("data/cache") / DEFAULT_PRESET
 DEFAULT_RUN = Path("data/runs") / DEFAULT_PRESET
 DEFAULT_OUT = Path("data/submissions") / DEFAULT_PRESET
-DEFAULT_FOLDS = 5
+DEFAULT_FOLDS, DEFAULT_SEED = 5, 2022
+"""Of the split."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,212 @@
+"""Look at everything that a push depends on, and say what to do about each thing that is not right."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cspine import storage
+from cspine.competition.labels import SLUG
+from cspine.errors import InputError
+from cspine.kaggle.bundle import LIMIT_BYTES, uncommitted
+from cspine.kaggle.client import PINNED, KaggleClient, Refused, installed
+from cspine.kaggle.marker import sizes_of
+from cspine.kaggle.ours import HALVES, Ours
+from cspine.kaggle.packages import fits
+from cspine.kaggle.push import MARKERS
+from cspine.kaggle.wheels import PYTHONS
+
+GPU_HOURS = 12.0
+"""What a session of a GPU kernel may take."""
+CREDENTIALS = (
+    ("environment variable KAGGLE_API_TOKEN", lambda home: "KAGGLE_API_TOKEN" in os.environ),
+    ("file access_token", lambda home: (home / "access_token").is_file()),
+    (
+        "environment variables KAGGLE_USERNAME and KAGGLE_KEY",
+        lambda home: {"KAGGLE_USERNAME", "KAGGLE_KEY"} <= set(os.environ),
+    ),
+    ("file kaggle.json", lambda home: (home / "kaggle.json").is_file()),
+    ("a login in the browser", lambda home: (home / "credentials.json").is_file()),
+)
+"""Kinds of credentials in the client's order, and whether there are such."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    """As "rules"."""
+    is_right: bool
+    """Whether a push can go on."""
+    words: str
+    """What was found; where it is not right, with what to do."""
+
+
+def examine(ours: Ours, bundle: Path) -> list[Finding]:
+    """Look at everything.
+
+    Parameters
+    ----------
+    ours : Ours
+        In whose name.
+    bundle : Path
+        What `make bundle` made.
+
+    Returns
+    -------
+    list of Finding
+        In the order in which they matter; after a missing client or login, Kaggle isn't asked.
+    """
+    client = KaggleClient()
+    online: list[tuple[str, Callable[[], str]]] = [
+        ("login", lambda: _login(ours, client)),
+        ("rules", lambda: _rules(client)),
+        ("quota", lambda: _quota(client)),
+        ("datasets", lambda: _datasets(ours, client)),
+        ("kernels", lambda: _kernels(ours, client)),
+    ]
+    findings = [_find("client", _client), _find("credentials", _credentials)]
+    for subject, look in online:
+        if all(finding.is_right for finding in findings[:3]):
+            findings.append(_find(subject, look))
+    findings.append(_find("bundle", lambda: _bundle(bundle)))
+    findings.append(_find("python", lambda: _python(bundle)))
+    findings.append(_find("tree", _tree))
+    return findings
+
+
+def report(findings: list[Finding]) -> None:
+    """Print what was found.
+
+    Parameters
+    ----------
+    findings : list of Finding
+        As from `examine`.
+
+    Raises
+    ------
+    InputError
+        If something is not right.
+    """
+    for finding in findings:
+        print(f"{'ok ' if finding.is_right else 'NO '} {finding.subject:<12} {finding.words}")
+    wrong = [finding.subject for finding in findings if not finding.is_right]
+    if wrong:
+        raise InputError(f"not ready to push: {', '.join(wrong)}; each line above says what to do")
+
+
+def _find(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, look())
+    except InputError as error:
+        return Finding(subject, False, str(error))
+
+
+def _client() -> str:
+    version = installed()
+    if tuple(int(part) for part in version.split(".")[:3] if part.isdigit()) < tuple(
+        map(int, PINNED.split("."))
+    ):
+        raise InputError(
+            f"the Kaggle client is {version}: before {PINNED} it lost files silently; install kaggle=={PINNED}"
+        )
+    return f"version {version}" + ("" if version == PINNED else f", tried with {PINNED}")
+
+
+def _credentials() -> str:
+    home = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle"))
+    found = [kind for kind, has in CREDENTIALS if has(home)]
+    if not found:
+        raise InputError(
+            "none found; make a token on your Kaggle settings page (API, Generate New Token) and save it as "
+            "~/.kaggle/access_token, or run `.venv/bin/kaggle auth login`"
+        )
+    for path in (home / "access_token", home / "kaggle.json"):
+        if path.is_file() and path.stat().st_mode & 0o077:
+            raise InputError(f"{path} can be read by others; `chmod 600 {path}`")
+    return found[0] + (f" (also there, not used: {', '.join(found[1:])})" if found[1:] else "")
+
+
+def _login(ours: Ours, client: KaggleClient) -> str:
+    ours.check_login(client)
+    return f"as {ours.owner}"
+
+
+def _rules(client: KaggleClient) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            client.ask("competitions", "download", SLUG, "-f", "sample_submission.csv", "-p", folder)
+        except Refused as error:
+            if error.status != 403:
+                raise
+            raise InputError(
+                f"not accepted: open the competition's page ({SLUG}), choose Late Submission, and accept its rules"
+            ) from error
+    return "of the competition are accepted"
+
+
+def _quota(client: KaggleClient) -> str:
+    rows = client.table("quota")
+    row = next((row for row in rows if row.get("resource") == "GPU"), None)
+    if row is None:
+        raise InputError(
+            "Kaggle tells no GPU quota; confirm your phone number in your Kaggle settings, it comes with it"
+        )
+    left = float(str(row["remaining"]).rstrip("h"))
+    if left < 1:
+        raise InputError(
+            f"{left:.1f} GPU hours are left; they are filled up again at {row.get('refreshAt') or '?'}"
+        )
+    hint = "" if left >= GPU_HOURS else f", less than the {GPU_HOURS:.0f} of a whole session of `train`"
+    return f"{left:.1f} GPU hours are left this week{hint}"
+
+
+def _datasets(ours: Ours, client: KaggleClient) -> str:
+    words = []
+    for half in HALVES:
+        state = client.dataset(ours.ref(half))
+        words.append(f"{ours.ref(half)} {'not there yet' if state is None else state.status}")
+        if state is not None and state.is_broken:
+            raise InputError(f"{words[-1]}; `make push` sends a new version")
+    return ", ".join(words) + "; licence other"
+
+
+def _kernels(ours: Ours, client: KaggleClient) -> str:
+    states = {}
+    for kernel in ("prepare", "locate", "columns", "train", "inference"):
+        state = client.kernel(ours.ref(kernel))
+        states[kernel] = "not there yet" if state is None else state[0]
+    return ", ".join(f"{kernel} {state}" for kernel, state in states.items())
+
+
+def _bundle(bundle: Path) -> str:
+    markers = [bundle / half / MARKERS[half] for half in HALVES]
+    there = [marker for marker in markers if marker.is_file()]
+    if markers[0] not in there:
+        raise InputError(f"{bundle}: none there; `make bundle` puts it together")
+    sizes = [size for marker in there for size in sizes_of(marker).values()]
+    if sum(sizes) > LIMIT_BYTES:
+        raise InputError(f"{sum(sizes) / 1e9:.1f} GB, expected less than {LIMIT_BYTES / 1e9:.0f}")
+    kinds = (
+        "code and models" if len(there) == 2 else "code alone, the models come from the kernel that trains"
+    )
+    git = storage.read_json(markers[0]).get("git", "unknown")
+    return f"{kinds}, {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB, of commit {git[:12]}"
+
+
+def _python(bundle: Path) -> str:
+    wheels = sorted((bundle / "code" / "wheels").glob("*.whl"))
+    for version in PYTHONS:
+        major, minor = (int(word) for word in version.split("."))
+        if not [wheel for wheel in wheels if fits(wheel, (major, minor))]:
+            raise InputError(
+                f"no wheel for Python {version} in the bundle; `make wheels`, then `make bundle`"
+            )
+    return f"wheels for {' and '.join(PYTHONS)}; Kaggle's image has {PYTHONS[0]}"
+
+
+def _tree() -> str:
+    changed = uncommitted()
+    return f"{len(changed)} files are not as committed" if changed else "as committed"

@@ -1,0 +1,30 @@
+"""Look at everything that a push to Kaggle depends on: client, credentials, rules, quota, names, bundle."""
+
+from pydantic.dataclasses import dataclass
+
+from cspine import cli
+from cspine.settings.flags import BundleFlag, KaggleFlag
+from cspine.settings.strict import STRICT
+
+
+@dataclass(frozen=True, config=STRICT)
+class Flags(KaggleFlag, BundleFlag):
+    """Flags of kaggle_doctor.py."""
+
+
+def main(flags: Flags) -> None:
+    """Print a line for each thing, with what to do.
+
+    Parameters
+    ----------
+    flags : Flags
+        The checked flags of the command line.
+    """
+    from cspine.kaggle.doctor import examine, report
+    from cspine.kaggle.ours import Ours
+
+    report(examine(Ours(flags.owner, flags.name), flags.bundle))
+
+
+if __name__ == "__main__":
+    cli.run(main, Flags)
