@@ -49,6 +49,11 @@ class Kernel:
     """Questions about its status that are still answered with RUNNING."""
 
 
+def standin_has(standin: "Standin", path: str) -> bool:
+    """Whether an upload has arrived."""
+    return bool(standin.blobs[path.rsplit("/", 1)[-1]][1])
+
+
 class Standin:
     """What Kaggle knows. Faults: (method, HTTP status or "drop" or "lose" or "cut") -> how often from now on."""
 
@@ -114,6 +119,8 @@ class Standin:
                 if isinstance(fault, int):
                     raise Fault(fault)
                 asks_how_far = (handler.headers.get("Content-Range") or "").startswith("bytes */")
+                if asks_how_far and not standin_has(self, path):
+                    raise Fault(308, "nothing has arrived yet")
                 answer = {} if asks_how_far else self._answer(method, path, body, fault)
         except Dropped:
             handler.close_connection = True

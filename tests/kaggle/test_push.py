@@ -1,5 +1,6 @@
 """Sending, following and submitting with the genuine client, against a stand-in for Kaggle's server."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -60,6 +61,11 @@ def bundle(tmp_path) -> Path:
     return folder
 
 
+def content_of(half: Path) -> str:
+    """What is noted of a half that was sent."""
+    return hashlib.sha256((half / ("cspine-" + half.name + ".json")).read_bytes()).hexdigest()
+
+
 def on_kaggle(half: Path) -> dict[str, bytes]:
     """What a half of the bundle should be there."""
     names = (path for path in half.rglob("*") if path.is_file() and path.name != "dataset-metadata.json")
@@ -104,7 +110,7 @@ def test_a_version_waits_for_the_one_that_is_still_in_the_making(kaggle, bundle)
 
 def test_faults_that_pass_cost_nothing(kaggle, bundle):
     for method, fault, times in [
-        ("Put", 503, 2),
+        ("Put", 503, 1),
         ("Put", "drop", 1),
         ("StartBlobUpload", "drop", 1),
         ("StartBlobUpload", 429, 1),
@@ -129,10 +135,6 @@ def test_faults_that_pass_cost_nothing(kaggle, bundle):
         ("CreateDataset", 400, "fault on demand"),
         ("CreateDataset", 503, "try again later"),
         ("ListDatasetFiles", 500, "give another with NAME="),
-        ("SaveKernel", 403, "Kaggle forbids it"),
-        ("SaveKernel", 404, "Kaggle finds nothing of that name"),
-        ("SaveKernel", 429, "wait a few minutes"),
-        ("SaveKernel", "drop", "can't be reached"),
     ],
 )
 def test_a_fault_that_stays_is_an_error_and_no_kernel_is_started_on_half_a_dataset(
@@ -142,6 +144,20 @@ def test_a_fault_that_stays_is_an_error_and_no_kernel_is_started_on_half_a_datas
     with pytest.raises(InputError, match=words):
         push(ME, "inference", bundle, QUICK)
     assert "me/cspine-inference" not in kaggle.kernels
+    assert not Sent(bundle / SENT).of("me/cspine-inference")
+
+
+def test_a_kernel_that_is_not_accepted_is_an_error(kaggle, bundle):
+    for fault, words in [
+        (403, "Kaggle forbids it"),
+        (404, "Kaggle finds nothing of that name"),
+        (429, "wait a few minutes"),
+        ("drop", "can't be reached"),
+    ]:
+        kaggle.faults["SaveKernel", fault] = 1000
+        with pytest.raises(InputError, match=words):
+            push(ME, "inference", bundle, QUICK)
+        del kaggle.faults["SaveKernel", fault]
     assert not Sent(bundle / SENT).of("me/cspine-inference")
 
 
@@ -250,8 +266,9 @@ def test_models_that_are_not_in_the_bundle_come_from_the_kernel_that_trains(kagg
 
 @pytest.fixture
 def pushed(kaggle, bundle, tmp_path) -> Following:
-    """A kernel that was pushed and has left a valid submission."""
-    push(ME, "inference", bundle, QUICK)
+    """A kernel whose first version was pushed and has left a valid submission."""
+    kaggle.kernels["me/cspine-inference"] = Kernel([{}], status="COMPLETE")
+    Sent(bundle / SENT).note("me/cspine-inference", version=1)
     sample = long(["1.2.1", "1.2.2"], np.full((2, 8), 0.5)).to_csv(index=False)
     kaggle.files["sample_submission.csv"] = sample.encode()
     kernel = kaggle.kernels["me/cspine-inference"]
@@ -261,7 +278,6 @@ def pushed(kaggle, bundle, tmp_path) -> Following:
         "inference.json": json.dumps({"rehearsal": rehearsal}).encode(),
         "fallbacks.csv": b"StudyInstanceUID,reason\n",
     }
-    kernel.running = 0
     kernel.log = json.dumps([{"stream_name": "stdout", "time": 1, "data": "studies 2\nended with 0\n"}])
     return Following("inference", bundle, tmp_path / "nothing", tmp_path / "fetched")
 
@@ -321,8 +337,8 @@ def test_a_version_is_submitted_once_and_its_scores_are_told(kaggle, pushed, cap
     entry = kaggle.submissions[0]
     assert (entry["kernelVersion"], entry["fileName"]) == (1, "submission.csv")
     assert entry["submissionDescription"] == "the first"
-    push(ME, "inference", pushed.bundle, QUICK)
-    kaggle.kernels["me/cspine-inference"].running = 0
+    kaggle.kernels["me/cspine-inference"].versions.append({})
+    Sent(pushed.bundle / SENT).note("me/cspine-inference", version=2)
     submit(ME, pushed, "", QUICK)
     assert [entry["kernelVersion"] for entry in kaggle.submissions] == [1, 2]
 
@@ -462,11 +478,68 @@ def test_a_listing_of_several_pages_is_read_to_its_end(kaggle):
 )
 def test_the_metadata_of_a_kernel_is_what_kaggle_needs(kernel):
     metadata = kernel_metadata(ME, kernel, ["code", "models"])
-    assert metadata["enable_internet"] is False and metadata["is_private"] is True
+    assert metadata["enable_internet"] is (kernel == "train")  # it fetches the encoder's weights
+    assert metadata["is_private"] is True
     assert metadata["id"] == f"me/cspine-{kernel}" and metadata["title"] == f"cspine {kernel}"
     assert (ROOT / "kernels" / kernel / metadata["code_file"]).is_file()
     assert metadata["kernel_type"] == "script" and "OWNER" not in json.dumps(metadata)
     assert "me/cspine-code" in metadata["dataset_sources"]
+
+
+@pytest.mark.parametrize("kernel", ["prepare", "locate", "columns", "train"])
+def test_a_stage_goes_on_from_its_own_output(kaggle, bundle, kernel):
+    before = [ref.rsplit("-", 1)[1] for ref in kernel_metadata(ME, kernel, ["code"])["kernel_sources"]]
+    for name in before:
+        kaggle.kernels[f"me/cspine-{name}"] = Kernel(status="COMPLETE")
+    Sent(bundle / SENT).note("me/cspine-code", content=content_of(bundle / "code"))
+    kaggle.datasets["me/cspine-code"] = Dataset([on_kaggle(bundle / "code")])
+    push(ME, kernel, bundle, QUICK)
+    with pytest.raises(InputError, match="is running; a new one would not see its output"):
+        push(ME, kernel, bundle, QUICK)
+    kaggle.kernels[f"me/cspine-{kernel}"].running = 0
+    push(ME, kernel, bundle, QUICK)
+    asked = [
+        set(version.get("kernelDataSources", []))
+        for version in kaggle.kernels[f"me/cspine-{kernel}"].versions
+    ]
+    assert asked[1] - asked[0] == {f"me/cspine-{kernel}"}
+    assert asked[0] == {f"me/cspine-{name}" for name in before}
+    assert "me/cspine-models" not in kaggle.datasets
+
+
+def stage_output(kaggle, kernel: str, **facts) -> None:
+    whole = {
+        "done": 5,
+        "studies": 5,
+        "failed": {},
+        "complete": True,
+        "problem": "",
+        "hours": 1,
+        "gigabytes": 2,
+    }
+    outputs = {
+        f"cspine-{kernel}.json": json.dumps({**whole, **facts}).encode(),
+        "cache/volumes/fold0.zip": b"x" * 9,
+    }
+    kaggle.kernels[f"me/cspine-{kernel}"] = Kernel([{}], status="COMPLETE", outputs=outputs)
+
+
+def test_a_stage_is_followed_by_its_own_summary_and_its_gigabytes_stay_there(
+    kaggle, bundle, tmp_path, capsys
+):
+    following = Following("prepare", bundle, tmp_path, tmp_path / "fetched")
+    stage_output(kaggle, "prepare")
+    follow(ME, following, QUICK)
+    assert "done 5" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "fetched" / "prepare").iterdir()] == ["cspine-prepare.json"]
+    assert "complete" in Sent(bundle / SENT).of("me/cspine-prepare")
+    stage_output(kaggle, "columns", complete=False, done=3)
+    follow(ME, Following("columns", bundle, tmp_path, tmp_path / "fetched"), QUICK)
+    assert "`make push KERNEL=columns` goes on from here" in capsys.readouterr().out
+    assert "complete" not in Sent(bundle / SENT).of("me/cspine-columns")
+    stage_output(kaggle, "train", complete=False, done=1, problem="train1 ended with exit code 1")
+    with pytest.raises(InputError, match="train1 ended with exit code 1; what was done is kept"):
+        follow(ME, Following("train", bundle, tmp_path, tmp_path / "fetched"), QUICK)
 
 
 def test_the_script_tells_what_is_wrong_in_a_sentence(kaggle, bundle):

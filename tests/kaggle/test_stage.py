@@ -21,7 +21,7 @@ from replica.settings import ReplicaSettings
 from replica.writer.folder import replicate
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = 15
+TRAIN = 10
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_prepare_is_stopped_in_time_and_goes_on_from_its_own_output(kaggle):
     )
     text = module.read_text()
     module.write_text(text + SLOW)
-    code, said = kaggle.run("prepare", 1, hours=25 / 3600)
+    code, said = kaggle.run("prepare", 1, hours=20 / 3600)
     module.write_text(text)
     first = kaggle.summary("prepare", 1)
     assert code == 0, said
