@@ -165,7 +165,7 @@ def test_train_with_two_processes_is_stopped_goes_on_and_leaves_models_for_the_i
     killed(kaggle, 1, processes=2)
     for scratch in kaggle.root.glob("cspine-*"):
         shutil.rmtree(scratch)
-    code, said = kaggle.run("train", 2, processes=2, hours=60 / 3600)
+    code, said = kaggle.run("train", 2, processes=2, hours=45 / 3600)
     first = kaggle.summary("train", 2)
     assert code == 0, said
     assert 1 <= first["done"] <= 5

@@ -1,10 +1,9 @@
 """The weights that come with the kit: what they are, that they load, and that they find what replicas show."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
+from helpers.scans import replica_scan
 from safetensors.torch import load_file
 
 from cspine.competition.labels import LEVELS
@@ -19,12 +18,6 @@ from cspine.settings.networks import LocatorSettings
 from cspine.settings.presets import PRESETS, PRETRAINING, reproducible_settings
 from cspine.training.locate import dice
 from cspine.training.pretrain_locator import KIND, model_card
-from replica.anatomy.build import USUAL, make_anatomy
-from replica.anatomy.shapes import Grid
-from replica.scanner.protocol import choose_protocol
-from replica.scanner.scan import scan
-from replica.settings import ReplicaSettings
-from replica.study import paint
 
 CPU = torch.device("cpu")
 MOST_BYTES = 8_000_000
@@ -72,28 +65,6 @@ def test_missing_weights_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="no such checkpoint; `make pretrain-locator` makes it"):
         load_pretrained(CPU)
-
-
-MM = 3.0
-
-
-def replica_scan(seed: int, top_mm: float, bottom_mm: float, field_mm: float, off_mm: float = 0.0):
-    """A patient in a given extent (mm above C1's and below C7's centre), at 3 mm: HU and labels."""
-    rng = np.random.default_rng(seed)
-    anatomy = make_anatomy("MF"[seed % 2], 30 + 7 * seed, rng, USUAL)
-    settings = ReplicaSettings(out=WEIGHTS, size=0.25)
-    protocol = choose_protocol(1 + seed, anatomy, settings, rng)
-    first, last = (float(anatomy.poses[n].centre[0]) for n in (0, 6))
-    middle = anatomy.poses[3].centre
-    count = int(field_mm / MM)
-    grid = Grid(
-        (int((first + top_mm - last - bottom_mm) / MM), count, count), (MM, MM, MM),
-        (first + top_mm, middle[1] - field_mm / 2 + off_mm, middle[2] - field_mm / 2),
-    )  # fmt: skip
-    study = paint(anatomy, replace(protocol, grid=grid, thickness_mm=MM), {})
-    stored = scan(study.hu, study.protocol, anatomy, rng)
-    hu = np.stack([image.astype(np.int32) for image in stored]) + protocol.intercept
-    return hu.astype(np.int16), study.labels
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import cspine
 from cspine import cli, storage
 from cspine.competition.checks import UID_COLUMN, check_study_uid
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
@@ -26,7 +27,7 @@ from cspine.execution.worker import end_with_parent
 from cspine.inference.device_task import Task
 from cspine.kaggle.devices import Devices
 from cspine.kaggle.inference_report import InferenceReport
-from cspine.kaggle.marker import sums_of
+from cspine.kaggle.marker import CODE, read_marker, sums_of
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION, RunLayout
 
@@ -94,6 +95,21 @@ class KernelRun:
                 self.reserve.unlink(missing_ok=True)
                 if last:
                     self.problem(f"{what} could not be written: {error}")
+
+    def check_code(self) -> None:
+        """Compare the code with the bundle's list; what differs is a problem, and may work all the same."""
+        code = Path(cspine.__file__).parents[2]
+        try:
+            listed = read_marker(code / CODE)
+        except InputError as error:
+            self.problem(str(error))
+            return
+        for name, total in listed.items():
+            path = code / name
+            if not path.is_file() or storage.sha256_of(path) != total:
+                self.problem(
+                    f"{name} is not as in the list of the bundle: its SHA-256 differs, or it is gone"
+                )
 
     def write(self) -> None:
         """Write what is known so far."""
@@ -434,6 +450,7 @@ def main(competition: Path, models: Path, working: Path, started: float | None =
     kernel = KernelRun(competition, working)
     if not kernel.answers.is_file():  # a process that follows another one keeps what that one wrote
         kernel.write()
+    kernel.check_code()
     kernel.save("the reserve", lambda: kernel.reserve.write_bytes(bytes(RESERVE_BYTES)))
     try:
         kernel.predict(models, started + TIME_LIMIT_S, scored)
