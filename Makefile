@@ -122,6 +122,22 @@ notebooks: $(READY)  ## execute the notebooks on the demo (after make demo)
 wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the network)
 	$(PY) src/wheels.py
 
+IMAGE  := .venv-image
+IMAGE_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12 /usr/bin/python3.12 /usr/local/bin/python3.12))
+
+# The packages of Kaggle's image alone, in its Python; what else the kernel needs comes from the wheels.
+$(IMAGE)/.ready: requirements.txt
+	test -n "$(IMAGE_PYTHON)"
+	$(IMAGE_PYTHON) -m venv $(IMAGE)
+	sed '/^# Not in Kaggle/,$$d' requirements.txt > $(IMAGE)/requirements.txt
+	$(IMAGE)/bin/python -m pip install --quiet -r $(IMAGE)/requirements.txt
+	touch $@
+
+image-submission: $(READY)  ## RAW= RUN= OUT=: as submission, in Python 3.12 with the packages of Kaggle's image and the wheels
+	@if test -z "$(IMAGE_PYTHON)"; then echo "NOT TRIED: no python3.12 here, so the kernel, the wheels and the checkpoints were not tried in Kaggle's Python"; \
+	else $(MAKE) --no-print-directory $(IMAGE)/.ready && \
+	$(PY) src/submission.py --raw $(RAW) --run $(RUN) --out $(OUT) --python $(IMAGE)/bin/python; fi
+
 bundle: $(READY)  ## RUN=|CODE_ONLY=1 PRESET=: put together what travels to Kaggle: code and wheels, and a run's models
 	$(PY) src/bundle.py $(if $(CODE_ONLY),--code-only,--run $(RUN)) --preset $(PRESET) $(EXTRA)
 

@@ -16,8 +16,10 @@ class Flags(RunFlag, RawFlag):
 
     out: Path = DEFAULT_OUT
     """The folder for submission.csv, inference.json and the Kaggle folders (kaggle/input, kaggle/working)."""
-    kernel: Path = Path("kernels/inference/inference.py")
+    script: Path = Path("kernels/inference/inference.py")
     """The kernel's script."""
+    python: Path | None = None
+    """Another Python to run it, with the packages of Kaggle's image; it gets the wheels of `make wheels`."""
 
 
 def main(flags: Flags) -> None:
@@ -28,9 +30,10 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.kaggle.local_run import make_submission
+    from cspine.kaggle.local_run import OWN, Interpreter, make_submission
 
-    make_submission(flags.raw, flags.run, flags.kernel, flags.out)
+    interpreter = OWN if flags.python is None else Interpreter(flags.python, Path("data/wheels"))
+    make_submission(flags.raw, flags.run, flags.script, flags.out, interpreter)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from cspine import cli, storage
@@ -42,7 +43,21 @@ sys.addaudithook(refuse)
 """Source of the sitecustomize.py that every Python process of the kernel imports first."""
 
 
-def make_submission(competition: Path, run: Path, script: Path, out: Path) -> None:
+@dataclass(frozen=True)
+class Interpreter:
+    """The Python that runs the kernel, and the wheels of what its packages lack."""
+
+    python: Path = Path(sys.executable)
+    wheels: Path | None = None
+
+
+OWN = Interpreter()
+"""This Python, which lacks nothing."""
+
+
+def make_submission(
+    competition: Path, run: Path, script: Path, out: Path, interpreter: Interpreter = OWN
+) -> None:
     """Run the kernel and say what it made.
 
     Parameters
@@ -55,6 +70,8 @@ def make_submission(competition: Path, run: Path, script: Path, out: Path) -> No
         The kernel's code file.
     out : Path
         The folder for submission.csv, inference.json and Kaggle's folders.
+    interpreter : Interpreter
+        The Python that runs it.
 
     Raises
     ------
@@ -62,7 +79,7 @@ def make_submission(competition: Path, run: Path, script: Path, out: Path) -> No
         As `run_kernel`.
     """
     with storage.locked(out, "submission"):
-        result = run_kernel(competition, run, script, out)
+        result = run_kernel(competition, run, script, out, interpreter)
         report = storage.read_json(out / INFERENCE_REPORT)
     cli.log_stage(
         "submission",
@@ -75,7 +92,7 @@ def make_submission(competition: Path, run: Path, script: Path, out: Path) -> No
     )
 
 
-def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
+def run_kernel(competition: Path, run: Path, script: Path, out: Path, interpreter: Interpreter = OWN) -> Path:
     """Lay out Kaggle's folders in `out`, run the kernel's script there, check what it left.
 
     Nothing is run if models, code, sample and scans are those of the submission that is there.
@@ -90,6 +107,8 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
         The kernel's code file.
     out : Path
         The folder for submission.csv, inference.json and Kaggle's folders.
+    interpreter : Interpreter
+        The Python that runs it.
 
     Returns
     -------
@@ -104,7 +123,8 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
     sample = read_sample(competition)
     inputs, working = out / "kaggle" / "input", out / "kaggle" / "working"
     datasets = inputs / "datasets" / "owner"
-    files = [*assemble_code(datasets / "cspine-code"), *assemble_models(run, datasets / "cspine-models")]
+    code = assemble_code(datasets / "cspine-code", interpreter.wheels)
+    files = [*code, *assemble_models(run, datasets / "cspine-models")]
     stamp = _fingerprint([*files, script, Path(competition) / "sample_submission.csv"], datasets, competition)
     result, state = out / SUBMISSION, out / "submission.json"
     if result.is_file() and state.is_file() and storage.read_json(state)["made_from"] == stamp:
@@ -116,10 +136,10 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
     attached.symlink_to(Path(competition).resolve(), target_is_directory=True)
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
-    code = out / "kaggle" / "src"
-    storage.write_text(code / "script.py", script.read_text())
+    source = out / "kaggle" / "src"
+    storage.write_text(source / "script.py", script.read_text())
     storage.write_text(out / "kaggle" / "guard" / "sitecustomize.py", GUARD)
-    _run(code / "script.py", inputs, working, out / "kaggle" / "guard")
+    _run(interpreter.python, source / "script.py", inputs, working, out / "kaggle" / "guard")
     made = working / SUBMISSION
     if not made.is_file():
         raise InputError(f"{script}: the kernel left no submission.csv in {working}")
@@ -131,13 +151,13 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path) -> Path:
     return result
 
 
-def _run(script: Path, inputs: Path, working: Path, guard: Path) -> None:
+def _run(python: Path, script: Path, inputs: Path, working: Path, guard: Path) -> None:
     """Start the script in a process of its own, with nothing of this one but the interpreter."""
     keep = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
     }
     done = subprocess.run(
-        [sys.executable, str(script.resolve()), str(inputs.resolve())],
+        [str(python.absolute()), str(script.resolve()), str(inputs.resolve())],
         cwd=working,
         env={**keep, "PYTHONPATH": str(guard.resolve()), "HF_HUB_OFFLINE": "1"},
         check=False,
