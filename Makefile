@@ -12,7 +12,6 @@ OUT    ?= data/submissions/$(notdir $(RUN))
 SUBMISSION ?=
 SOLUTION   ?=
 LEADERBOARD ?=
-STUDY  ?=
 IN     ?=
 RUNS   ?=
 OWNER  ?=
@@ -102,11 +101,11 @@ report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores
 	$(PY) src/report.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) \
 	  $(if $(wildcard $(OUT)/inference.json),--inference $(OUT)/inference.json)
 
-predict: $(READY)  ## STUDY= RUN=: ask the models about any DICOM folder
-	$(PY) src/predict.py --study $(STUDY) --run $(RUN)
+predict: $(READY)  ## IN= RUN= [OUT=]: ask the models about every CT of a neck in a folder, an export, a zip
+	$(PY) src/predict.py --input "$(IN)" --run $(RUN) $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
 
 locate-scan: $(READY)  ## IN= [OUT=]: name the vertebrae of any CT: a DICOM folder, or a NIfTI file
-	$(PY) src/locate_scan.py --scan $(IN) $(if $(filter command,$(word 1,$(origin OUT))),--out $(OUT))
+	$(PY) src/locate_scan.py --input "$(IN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)")
 
 # Times are left out and what a cell prints is merged, so that a second run changes nothing. tqdm would warn,
 # with its path, that ipywidgets are not there.

@@ -104,9 +104,9 @@ WRONG = {
     "kaggle_doctor": {"--owner": "--owner", "--poll-s 0": "poll_s", "--kernel train": "--kernel"},
     "kaggle_status": {"--kernel all": "--kernel", "--once maybe": "maybe"},
     "locate": {"--preset T4": "--preset", "--raw a": "--raw"},
-    "locate_scan": {"": "--scan", "--scan": "--scan", "--run a": "--scan"},
+    "locate_scan": {"": "--input", "-i": "--input", "--run a": "--input"},
     "plan": {"--preset t5": "--preset", "--gpu a": "--gpu"},
-    "predict": {"": "--study", "--run a": "--study", "--study": "--study"},
+    "predict": {"": "--input", "--run a": "--input", "-i": "--input"},
     "prepare": {"--workers many": "--workers", "--preset none": "--preset", "--retry-failed yes": "yes"},
     "pretrain_locator": {"--preset t4": "--preset", "--seed": "--seed"},
     "push": {"--owner": "--owner", "--kernel score": "--kernel", "--poll-s 0": "poll_s"},
@@ -168,9 +168,7 @@ NEED_FILES = [
 @pytest.mark.parametrize("script", NEED_FILES)
 def test_a_missing_folder_is_told_in_one_line(script, tmp_path):
     """The competition, the cache or the run is not there: the person's to mend, so no traceback."""
-    given = {"raw", "cache", "run", "study", "scan", "replica", "submission", "solution"} & set(
-        defaults(script)
-    )
+    given = {"raw", "cache", "run", "input", "replica", "submission", "solution"} & set(defaults(script))
     flags = [part for name in sorted(given) for part in (f"--{name}", str(tmp_path / f"no-{name}"))]
     command = [sys.executable, str(SRC / f"{script}.py"), *flags]
     done = subprocess.run(command, cwd=tmp_path, env=stages.environment(), capture_output=True, text=True)

@@ -58,7 +58,10 @@ def tree() -> list[str]:
 
     for script in sorted(src.glob("*.py")):
         add(script, 1)
-    for root, order in (("cspine", ["errors", "storage", "cli", *PACKAGES]), ("replica", REPLICA)):
+    for root, order in (
+        ("cspine", ["errors", "storage", "cli", *PACKAGES, "__main__"]),
+        ("replica", REPLICA),
+    ):
         add(src / root / "__init__.py", 1, f"{root}/")
         for name in order:
             module, package = src / root / f"{name}.py", src / root / name

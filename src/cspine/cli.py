@@ -1,8 +1,10 @@
 """What every script shares: flags, one line a stage, a progress bar, exit code 2."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -11,6 +13,8 @@ from cspine.errors import InputError
 
 Flags = TypeVar("Flags")
 
+SHORT = {"-i": "--input", "-o": "--out"}
+"""Short forms of flags, in the scripts that have them."""
 LOG_EVERY_S = 60.0
 """How often long work says in a log how far it is."""
 
@@ -36,8 +40,16 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
     import tyro  # only scripts parse flags; the kernel's image lacks tyro
     from pydantic import ValidationError
 
+    names = {field.name for field in fields(flags_type)}  # type: ignore[arg-type]
+    words = [SHORT[word] if word in SHORT and SHORT[word][2:] in names else word for word in sys.argv[1:]]
     try:
-        main(tyro.cli(flags_type, description=sys.modules[main.__module__].__doc__))
+        main(tyro.cli(flags_type, args=words, description=sys.modules[main.__module__].__doc__))
+    except KeyboardInterrupt:
+        print("stopped; run again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; nothing to say
+        sys.exit(141)
     except ValidationError as error:
         for problem in error.errors():
             flag = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")

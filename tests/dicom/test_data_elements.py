@@ -28,6 +28,11 @@ from cspine.dicom.data_elements import (
 from cspine.dicom.header import Unreadable, read_header
 
 MORE = {
+    "AcquisitionTime": "101530.25",
+    "SliceThickness": 1.0,
+    "ConvolutionKernel": "Br64",
+    "SeriesNumber": 3,
+    "AcquisitionNumber": 2,
     "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
     "Modality": "CT",
     "SeriesDescription": "Hals 0,6",

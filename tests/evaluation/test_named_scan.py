@@ -63,7 +63,7 @@ def test_label_map_picture_and_verdict(neck, tmp_path, capsys):
 
 def test_what_is_no_neck_ends_with_three(tmp_path):
     write_series(tmp_path / "ball", slices_of(phantom((40, 64, 64))))
-    command = [sys.executable, SCRIPT, "--scan", tmp_path / "ball", "--out", tmp_path / "out"]
+    command = [sys.executable, SCRIPT, "--input", tmp_path / "ball", "--out", tmp_path / "out"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "verdict: not a neck" in done.stdout and "C1  not in view" in done.stdout
@@ -72,7 +72,7 @@ def test_what_is_no_neck_ends_with_three(tmp_path):
 
 def test_predict_names_the_levels_where_no_run_is_trained(neck, tmp_path):
     folder, _ = neck
-    command = [sys.executable, SCRIPT.with_name("predict.py"), "--study", folder, "--out", tmp_path / "out"]
+    command = [sys.executable, SCRIPT.with_name("predict.py"), "--input", folder, "--out", tmp_path / "out"]
     done = subprocess.run(
         [str(part) for part in command], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -5,9 +5,9 @@ from helpers.hand_made import column
 
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.errors import InputError
-from cspine.evaluation.slices import deciding_mm, rank_slices, read_slice_logits
+from cspine.evaluation.slices import rank_slices, read_slice_logits
 from cspine.execution.store import StudyStore
-from cspine.preprocessing.stacks import slice_positions, slice_targets
+from cspine.preprocessing.stacks import deciding_mm, slice_positions, slice_targets
 from cspine.settings.layout import RunLayout
 from cspine.settings.preprocessing import StackSettings
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.stages import descendants
 
 from cspine.competition.labels import SLUG
 from cspine.execution.store import StudyStore
@@ -47,7 +48,7 @@ class Kaggle:
     def start(self, kernel: str, number: int, hours: float = 1.0, processes: int = 1) -> subprocess.Popen:
         working = self.working(kernel, number)
         working.mkdir(parents=True)
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "OMP_NUM_THREADS") if name in os.environ}
         # torchrun's processes meet on this machine's own address, which the guard would forbid
         guard = {"PYTHONPATH": str(self.root / "guard")} if processes == 1 else {}
         script = ROOT / "kernels" / kernel / f"{kernel}.py"
@@ -151,8 +152,7 @@ def killed(kaggle: Kaggle, number: int, processes: int) -> None:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    listed = subprocess.run(["pgrep", "-f", "cspine.kaggle.stage"], capture_output=True, text=True).stdout
-    for pid in [process.pid, *map(int, listed.split())]:
+    for pid in [process.pid, *descendants(process.pid)]:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

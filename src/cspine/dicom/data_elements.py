@@ -26,6 +26,12 @@ from pydicom.uid import (
 
 KEYWORDS = (
     "SOPClassUID",
+    "SOPInstanceUID",
+    "AcquisitionTime",
+    "SliceThickness",
+    "ConvolutionKernel",
+    "SeriesNumber",
+    "AcquisitionNumber",
     "ImageType",
     "Modality",
     "SeriesDescription",

@@ -47,6 +47,17 @@ SHARED = tuple(
 )
 
 
+PARTS = (
+    "ConvolutionKernel",
+    "SliceThickness",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ImageType",
+)
+"""Elements in which several acquisitions or reconstructions under one SeriesInstanceUID may differ."""
+
+
 @dataclass(frozen=True)
 class Series:
     """Which series a file belongs to, as far as it says; each may be empty."""
@@ -109,6 +120,8 @@ class SliceHeader:
     bare: bool
     data_start: int
     data_length: int
+    told: tuple[str, ...] = ()
+    """What parts acquisitions and reconstructions from each other, as the file says it: values of `PARTS`."""
 
 
 def read_file(file: Path) -> bytes:
@@ -220,6 +233,10 @@ def _slice_header(file: Path, elements: DataElements, series: Series) -> SliceHe
         bare=elements.bare,
         data_start=elements.data_start,
         data_length=elements.data_length,
+        told=(
+            *(_text(values, name) for name in PARTS),
+            _text(values, "SOPInstanceUID").rpartition(".")[0],
+        ),
         **_shared_fields(shared, "big" if elements.big_endian else "little"),
     )
 

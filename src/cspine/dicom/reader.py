@@ -92,7 +92,8 @@ def read_series(folder: Path | str, use_dicomsdl: bool = True) -> Volume:
         reading.notes += shortened(others + _set_apart(reading, chosen[0]))
         expected = len(chosen) + len(reading.failed)
         reading.check(expected)
-        if not slices.headers or not same_series(slices.headers[0], chosen[0]):
+        wanted = {header.file for header in chosen}
+        if {header.file for header in slices.headers} | set(slices.failed) != wanted:
             slices = _read_again(chosen, use_dicomsdl)
     hu, kept = _in_order(slices, reading, expected)
     stack, mended = even_grid(hu, kept, reading.study)

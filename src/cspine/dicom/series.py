@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cspine.dicom.header import Series, SliceHeader
+from cspine.dicom.header import PARTS, Series, SliceHeader
 from cspine.dicom.order import heights_of, strays
 from cspine.errors import InputError
 
@@ -44,6 +44,7 @@ def choose_series(headers: list[SliceHeader], study: str) -> tuple[list[SliceHea
             groups.append([header])
         else:
             same.append(header)
+    groups = _joined([part for group in groups for part in acquisitions(group)])
     covered = [covered_mm(group) if is_axial_ct(group[0]) else -1.0 for group in groups]
     most = max(covered)
     if most < 0:
@@ -57,11 +58,72 @@ def choose_series(headers: list[SliceHeader], study: str) -> tuple[list[SliceHea
     able = [n for n, mm in enumerate(covered) if mm >= NEARLY_ALL * most]
     best = max(able, key=lambda n: (len({round(h, 1) for h in heights_of(groups[n])}), -n))
     notes = [
-        left_out(len(group), group[0].series, _why(group[0], covered[n], covered[best]))
+        left_out(len(group), group[0].series, _why(group[0], covered[n], covered[best], groups[best][0]))
         for n, group in enumerate(groups)
         if n != best
     ]
     return groups[best], notes
+
+
+def acquisitions(group: list[SliceHeader]) -> list[list[SliceHeader]]:
+    """Part the slices of a series that were taken or reconstructed several times at the same places.
+
+    A value that differs from slice to slice parts nothing, and neither does one whose parts follow each other from
+    head to feet, such as an acquisition number that counts the rotations.
+
+    Parameters
+    ----------
+    group : list of SliceHeader
+        Slices of one series.
+
+    Returns
+    -------
+    list of list of SliceHeader
+        One or more parts, in each of which a place occurs once as far as the headers tell.
+    """
+    if not is_axial_ct(group[0]):
+        return [group]
+    places = [round(float(height), 2) for height in heights_of(group)]
+    if len(set(places)) == len(places):
+        spans_part = _by(group, 0)  # a soft and a bone reconstruction may lie between each other's slices
+        return spans_part if len(spans_part) > 1 and _overlap(spans_part) else [group]
+    for number in range(len(group[0].told)):
+        parts = _by(group, number)
+        if 1 < len(parts) <= len(group) / 2 and _overlap(parts):
+            return [piece for part in parts for piece in acquisitions(part)]
+    return [group]
+
+
+def _by(group: list[SliceHeader], number: int) -> list[list[SliceHeader]]:
+    """Slices by one of the values that they tell."""
+    parts: dict[str, list[SliceHeader]] = {}
+    for header in group:
+        parts.setdefault(header.told[number] if header.told else "", []).append(header)
+    return list(parts.values())
+
+
+def _overlap(parts: list[list[SliceHeader]]) -> bool:
+    """Whether the parts lie at the same heights instead of following each other."""
+    spans = sorted((float(heights.min()), float(heights.max())) for heights in map(heights_of, parts))
+    return all(len(part) > 1 for part in parts) and any(
+        lower[1] - upper[0] > 0.5 * min(lower[1] - lower[0], upper[1] - upper[0])
+        for lower, upper in zip(spans, spans[1:], strict=False)
+    )
+
+
+def _joined(groups: list[list[SliceHeader]]) -> list[list[SliceHeader]]:
+    """Join single axial slices that agree in everything but the series' UID: their writer gave each its own."""
+    if any(len(group) > 1 and is_axial_ct(group[0]) for group in groups):
+        return groups
+    joined: list[list[SliceHeader]] = []
+    for group in groups:
+        first = group[0]
+        same = next((other for other in joined if _alike(other[0], first)), None)
+        if same is None or not is_axial_ct(first):
+            joined.append(list(group))
+        else:
+            same += group
+    return joined
 
 
 def left_out(count: int, series: Series, why: str) -> str:
@@ -114,10 +176,15 @@ def same_series(one: SliceHeader, other: SliceHeader) -> bool:
     bool
         True if size, series, modality, orientation and spacing agree, the last two give or take 0.01.
     """
+    return one.series.uid == other.series.uid and _alike(one, other)
+
+
+def _alike(one: SliceHeader, other: SliceHeader) -> bool:
+    """Whether size, modality, orientation and spacing agree."""
     for name in ("rows", "columns", "localizer"):
         if getattr(one, name) != getattr(other, name):
             return False
-    if (one.series.uid, one.series.modality) != (other.series.uid, other.series.modality):
+    if one.series.modality != other.series.modality:
         return False
     here = (*one.row_cosines, *one.column_cosines, *one.spacing_mm)
     there = (*other.row_cosines, *other.column_cosines, *other.spacing_mm)
@@ -160,7 +227,12 @@ def covered_mm(headers: list[SliceHeader]) -> float:
     return float(np.ptp(heights))
 
 
-def _why(header: SliceHeader, covered: float, most: float) -> str:
+def _why(header: SliceHeader, covered: float, most: float, taken: SliceHeader) -> str:
+    if same_series(header, taken):
+        differs = [f"{name} {here or 'none'}, of the one taken {there or 'none'}"
+                   for name, here, there in zip((*PARTS, "SOPInstanceUID"), header.told, taken.told, strict=True)
+                   if here != there]  # fmt: skip
+        return f"another acquisition or reconstruction under its UID ({'; '.join(differs)[:160]})"
     if header.localizer:
         return "localizer"
     if header.series.modality not in ("", "CT"):

@@ -7,10 +7,10 @@ import numpy as np
 from cspine.competition.labels import LEVELS
 from cspine.competition.metric import weighted_losses
 from cspine.evaluation.page import Picture, Section
-from cspine.evaluation.slices import deciding_mm
 from cspine.evaluation.study_picture import study_panels
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.column import Column
+from cspine.preprocessing.stacks import deciding_mm
 from cspine.settings.presets import Preset
 
 

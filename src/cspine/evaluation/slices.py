@@ -13,7 +13,7 @@ from cspine.evaluation.intervals import draw_studies
 from cspine.evaluation.ranking import Ranking, rank
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.column import Column
-from cspine.preprocessing.stacks import slice_positions, slice_targets
+from cspine.preprocessing.stacks import slice_targets
 from cspine.settings.layout import RunLayout
 from cspine.settings.preprocessing import StackSettings
 
@@ -53,27 +53,6 @@ def read_slice_logits(run: Path, folds: int) -> dict[str, np.ndarray]:
             )
         found |= dict(zip(studies, logits, strict=True))
     return found
-
-
-def deciding_mm(column: Column, logits: np.ndarray, settings: StackSettings) -> np.ndarray:
-    """Tell which slice of each level was rated highest.
-
-    Parameters
-    ----------
-    column : Column
-        The study's column.
-    logits : ndarray of float, shape (7, slices)
-        Its slice logits.
-    settings : StackSettings
-        How the slices were cut.
-
-    Returns
-    -------
-    ndarray of float64, shape (7,)
-        Column millimetres.
-    """
-    positions = [slice_positions(extent, settings) for extent in column.extents]
-    return np.array([mm[int(np.argmax(row))] for mm, row in zip(positions, logits, strict=True)])
 
 
 @dataclass(frozen=True)

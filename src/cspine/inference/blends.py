@@ -1,7 +1,7 @@
 """Several runs asked as one: their logits are added up with weights, and what they share is done once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +183,7 @@ class Blend:
         Returns
         -------
         Answer
-            Blended logits of each fold, the first member's column, and how long each part took.
+            Blended logits of each fold, the first member's column and deciding slices, and how long each part took.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Blend:
             for part, took in answer.seconds.items():
                 seconds[part] = seconds.get(part, 0.0) + took
         logits = self.weights.combine([answer.fold_logits for answer in answers])
-        return Answer(logits, answers[0].column, seconds)
+        return replace(answers[0], fold_logits=logits, seconds=seconds)
 
     def lighter(self) -> "tuple[Blend, str] | None":
         """Give the same with less work, in every member; as `Ensemble.lighter`.

@@ -17,7 +17,7 @@ def decode_study(folder: str, target: str, spacing_mm: float, fallback: bool = F
     Parameters
     ----------
     folder : str
-        The study's folder with its DICOM files.
+        The study's folder with its DICOM files, or a NIfTI file.
     target : str
         A folder for the files; what an earlier attempt left there is deleted.
     spacing_mm : float
@@ -30,7 +30,12 @@ def decode_study(folder: str, target: str, spacing_mm: float, fallback: bool = F
     InputError
         If the series can't be read.
     """
-    volume = read_study(folder, fallback)
+    if Path(folder).is_file():
+        from cspine.preprocessing.nifti import read_nifti  # Kaggle's kernel gets along without nibabel
+
+        volume = read_nifti(Path(folder))
+    else:
+        volume = read_study(folder, fallback)
     small = resample(volume, spacing_mm)
     shutil.rmtree(target, ignore_errors=True)  # what an earlier attempt left when its process died
     Path(target).mkdir(parents=True)

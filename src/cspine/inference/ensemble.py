@@ -22,7 +22,7 @@ from cspine.networks.locator import Locator
 from cspine.networks.precision import best_device
 from cspine.networks.search import Located, locate
 from cspine.preprocessing.column import Column, cut_column
-from cspine.preprocessing.stacks import study_stacks
+from cspine.preprocessing.stacks import deciding_mm, study_stacks
 from cspine.settings.layout import CLASSIFIER, LOCATOR, MADE_BY, RunLayout
 from cspine.settings.presets import Preset, reproducible_settings
 
@@ -126,6 +126,12 @@ class Answer:
     column: Column
     seconds: dict[str, float]
     """Part ("locate", "cut", "classify") -> how long it took."""
+    deciding_mm: np.ndarray
+    """Which slice of each level was rated highest, in column millimetres, float64 (7,)."""
+    labels: np.ndarray | None = None
+    """The label map uint8 (z, y, x) of the small copy, where it was asked for one."""
+    affine: np.ndarray | None = None
+    """Its affine, float64 (4, 4)."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,7 @@ class Ensemble:
         column = cut_column(volume, located.labels, affine, self.preset.column, verdict=located.verdict)
         seconds["cut"] = time.perf_counter() - started
         answer = self.answer_about(column)
-        return Answer(answer.fold_logits, column, seconds | answer.seconds)
+        return replace(answer, seconds=seconds | answer.seconds, labels=located.labels, affine=affine)
 
     def answer_about(self, column: Column) -> Answer:
         """Give each fold's logits of a column that is there already.
@@ -237,8 +243,9 @@ class Ensemble:
             Logits, the same column, and how long it took.
         """
         started = time.perf_counter()
-        logits = self.predict(column)
-        return Answer(logits, column, {"classify": time.perf_counter() - started})
+        logits, slices = self._ask(column)
+        deciding = deciding_mm(column, slices, self.preset.stacks)
+        return Answer(logits, column, {"classify": time.perf_counter() - started}, deciding)
 
     def locate(self, hu: np.ndarray) -> Located:
         """Name the vertebrae in a small volume.
@@ -268,13 +275,17 @@ class Ensemble:
         ndarray of float64, shape (folds, 8)
             C1 to C7 then patient_overall.
         """
+        return self._ask(column)[0]
+
+    def _ask(self, column: Column) -> tuple[np.ndarray, np.ndarray]:
+        """Each fold's logits of a column (folds, 8), and the folds' mean logits of its slices (7, slices)."""
         images, masks = study_stacks(column, self.preset.stacks)
         batch = torch.from_numpy(images)[None], torch.from_numpy(masks)[None]
         while True:
             try:
-                logits = self._logits(*batch, precise=False)
+                logits, slices = self._logits(*batch, precise=False)
                 if not logits.isfinite().all():  # float16 ends at 65,504
-                    logits = self._logits(*batch, precise=True)
+                    logits, slices = self._logits(*batch, precise=True)
                 break
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
@@ -293,16 +304,19 @@ class Ensemble:
         bad = [str(fold) for fold, one in enumerate(logits) if not one.isfinite().all()]
         if bad:
             raise InputError(f"the answer of classifier number {', '.join(bad)} is not finite")
-        return logits.numpy()
+        return logits.numpy(), slices.numpy()
 
-    def _logits(self, images: torch.Tensor, masks: torch.Tensor, precise: bool) -> torch.Tensor:
-        """Every classifier's logits of a study, float64 (folds, 8)."""
+    def _logits(
+        self, images: torch.Tensor, masks: torch.Tensor, precise: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every classifier's logits of a study, float64 (folds, 8), and their mean of slices (7, slices)."""
         mirrored = self.preset.mirrored_too
         answers = [
             study_and_slice_logits(one, images, masks, self.device, mirrored, precise)
             for one in self.classifiers
         ]
-        return torch.cat([study for study, _ in answers]).double()
+        slices = torch.cat([each for _, each in answers]).double().mean(dim=0)
+        return torch.cat([study for study, _ in answers]).double(), slices
 
     def lighter(self) -> "tuple[Ensemble, str] | None":
         """Give the same with less work: first without the mirrored view, then without the last fold.

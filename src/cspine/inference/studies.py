@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cspine.dicom.reader import WITHOUT_FAST_DECODER
+from cspine.dicom.volume import Volume
 from cspine.errors import InputError
 from cspine.execution.engine import run_tasks
 from cspine.execution.worker import Job
@@ -29,6 +30,10 @@ class Prediction:
     reason: str
     seconds: dict[str, float] = field(default_factory=dict)
     """Part ("decode", "locate", "cut", "classify") -> how long it took."""
+    answer: Answer | None = None
+    """All that the networks said."""
+    scan: Volume | None = None
+    """The scan, its voxels mapped from a file that is gone already; for who takes it at once."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,12 @@ def predict_studies(
     job = Job(decode_study, limits.study_s, again, WITHOUT_FAST_DECODER)
     for outcome in run_tasks(job, items, limits.workers):
         waiting.pop(outcome.key)
-        answer, reason = None, outcome.error or ""
+        answer, scan, reason = None, None, outcome.error or ""
         if not reason:
             limits.begin(outcome.key)
             try:
-                answer = _answer(here[outcome.key], pace.models)
+                scan = load_volume(here[outcome.key])
+                answer = pace.models.answer(scan, *load_small(here[outcome.key]))
             except DeviceLost:
                 raise
             except InputError as error:
@@ -131,15 +137,10 @@ def predict_studies(
         if answer is None:
             yield Prediction(outcome.key, None, None, reason, seconds)
         else:
-            yield Prediction(outcome.key, answer.fold_logits, answer.column, "", seconds | answer.seconds)
+            took = seconds | answer.seconds
+            yield Prediction(outcome.key, answer.fold_logits, answer.column, "", took, answer, scan)
         pace.step(len(waiting))
         if time.monotonic() > limits.until:
             break
     for study in waiting:
         yield Prediction(study, None, None, "the time was up before its turn")
-
-
-def _answer(folder: Path, models: Models) -> Answer:
-    """What the networks say about a study that a worker has decoded."""
-    small, affine = load_small(folder)
-    return models.answer(load_volume(folder), small, affine)

@@ -42,6 +42,7 @@ class Column:
     extents: one `Extent` a level, C1 to C7.
     boxes: (n, 6) float64 rows level (1-7), z, top y, left x, bottom y, right x in column millimetres.
     verdict: whether the label map can be believed, and which levels it shows.
+    start_mm: the column's first voxel in millimetres from the volume's first one, (z, y, x); not cached.
     """
 
     study: str
@@ -54,6 +55,7 @@ class Column:
     boxes: np.ndarray
     notes: tuple[str, ...] = ()
     verdict: Verdict = WHOLE
+    start_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Collect the arrays as a cache stores them.
@@ -261,6 +263,7 @@ def cut_column(
         boxes=rows,
         notes=(*volume.notes, *([verdict.note] if verdict.note else []), *notes),
         verdict=verdict,
+        start_mm=_zyx(low),
     )
 
 

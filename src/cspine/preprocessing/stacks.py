@@ -250,3 +250,24 @@ def study_stacks(
     jitters = jitters or (Jitter(),) * len(LEVELS)
     pairs = [vertebra_stack(column, level, settings, jitter) for level, jitter in enumerate(jitters)]
     return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
+
+
+def deciding_mm(column: Column, logits: np.ndarray, settings: StackSettings) -> np.ndarray:
+    """Tell which slice of each level was rated highest.
+
+    Parameters
+    ----------
+    column : Column
+        The study's column.
+    logits : ndarray of float, shape (7, slices)
+        Its slice logits.
+    settings : StackSettings
+        How the slices were cut.
+
+    Returns
+    -------
+    ndarray of float64, shape (7,)
+        Column millimetres.
+    """
+    positions = [slice_positions(extent, settings) for extent in column.extents]
+    return np.array([mm[int(np.argmax(row))] for mm, row in zip(positions, logits, strict=True)])

@@ -73,3 +73,29 @@ class KernelFlag:
 
     kernel: KernelName = "inference"
     """The kernel."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class PredictFlags:
+    """Flags of predict.py and of `cspine predict`."""
+
+    input: Path
+    """What to look through: a DICOM file, a folder with folders, a zip, or a NIfTI file."""
+    run: Path = DEFAULT_RUN
+    """The run or blend whose models are asked."""
+    out: Path = Path("data/predictions")
+    """The folder for predictions.csv, index.html, and a JSON file and a picture a series."""
+    labels: bool = False
+    """Write the label map of each scan as NIfTI, too."""
+    names: bool = False
+    """Tell the patients' names, not their IDs alone."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class LocateScanFlags:
+    """Flags of locate_scan.py and of `cspine locate-scan`."""
+
+    input: Path
+    """A folder with the DICOM files of a CT series, one of these files, or a NIfTI file."""
+    out: Path = Path("data/predictions")
+    """The folder for <name>-levels.nii.gz, .json and .png."""

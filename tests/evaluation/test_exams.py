@@ -1,0 +1,198 @@
+"""Predictions of own scans, as a person asks for them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from helpers.series import phantom, slices_of, write_series
+
+from cspine.competition.labels import LEVELS, PREDICTION_TYPES
+from cspine.errors import InputError
+from cspine.evaluation.exam_report import NOT_A_DEVICE, clean, file_name
+from cspine.evaluation.exams import ExamFlags, predict_exams
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def export(competition, studies, tmp_path_factory) -> Path:
+    """An export: two patients in folders of one name, a series of noise, an MR, a PDF."""
+    root = tmp_path_factory.mktemp("export")
+    for patient, uid in zip(("W", "X"), studies, strict=True):
+        folder = root / f"Patient{patient}" / "SeriesZ"
+        folder.mkdir(parents=True)
+        for file in (competition / "test_images" / uid).iterdir():
+            one = pydicom.dcmread(file)
+            one.PatientID, one.PatientName, one.Modality = patient, f"Secret^{patient}", "CT"
+            one.SeriesDescription = "neck <b>\x07bone"
+            one.save_as(folder / file.name)
+    write_series(root / "noise", slices_of(phantom((40, 64, 64)), more={"Modality": "CT", "PatientID": "N"}))
+    write_series(root / "mr", slices_of(phantom(), more={"Modality": "MR", "PatientID": "M"}))
+    (root / "report.pdf").write_bytes(b"%PDF")
+    return root
+
+
+def test_every_series_gets_a_row_and_nothing_is_overwritten(export, run, studies, tmp_path, capsys):
+    assert predict_exams(ExamFlags(export, tmp_path, run, labels=True)) == 2
+    table = pd.read_csv(tmp_path / "predictions.csv", dtype=str, keep_default_na=False)
+    assert sorted(table["status"]) == ["done", "done", "failed", "left out"]
+    done = table[table["status"] == "done"].set_index("patient_id")
+    assert set(done.index) == {"W", "X"} and set(done["study_uid"]) == set(studies)
+    assert set(done["path"]) == {"PatientW/SeriesZ", "PatientX/SeriesZ"}
+    assert (done[list(PREDICTION_TYPES)].astype(float).to_numpy() > 0).all()
+    assert len(set(done["patient_overall"])) == 2
+    assert done["C4_sop_instance_uid"].str.startswith("1.2.").all()
+    assert (done["run"] == "2 folds").all() and done["version"].iloc[0]
+    (failed,) = table[table["status"] == "failed"]["reason"]
+    assert "not a neck" in failed
+    (left,) = table[table["status"] == "left out"]["reason"]
+    assert left == "Modality (0008,0060) is MR, expected CT"
+    said = capsys.readouterr().out
+    assert NOT_A_DEVICE in said and "Secret" not in said and "\x07" not in said
+    assert "Secret" not in (tmp_path / "predictions.csv").read_text() + (tmp_path / "index.html").read_text()
+    assert "<b>" not in (tmp_path / "index.html").read_text()
+    names = {path.name for path in tmp_path.iterdir()}
+    for uid in done["series_uid"]:
+        assert {f"{uid}.json", f"{uid}.png", f"{uid}-levels.nii.gz"} <= names
+        content = json.loads((tmp_path / f"{uid}.json").read_text())
+        assert content["disclaimer"].endswith(NOT_A_DEVICE)
+        for level in LEVELS:
+            where = content["deciding"][level]
+            assert where["sop_instance_uid"] and where["instance_number"] >= 0
+
+
+def test_the_deciding_slice_lies_in_its_level(export, run, studies, tmp_path):
+    """Its position in the patient is the one of the file that is named."""
+    predict_exams(ExamFlags(export / "PatientW", tmp_path, run))
+    (path,) = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())["deciding"]
+    heights = {}
+    for file in (export / "PatientW" / "SeriesZ").iterdir():
+        one = pydicom.dcmread(file, stop_before_pixels=True)
+        heights[str(one.SOPInstanceUID)] = float(one.ImagePositionPatient[2])
+    for where in found.values():
+        assert heights[where["sop_instance_uid"]] == pytest.approx(where["patient_z_mm"], abs=0.02)
+    assert found["C1"]["patient_z_mm"] > found["C4"]["patient_z_mm"] > found["C7"]["patient_z_mm"]
+
+
+def test_what_is_finished_is_not_done_again_until_it_changes(export, run, own_run, tmp_path, monkeypatch):
+    asked = []
+    from cspine.evaluation import exams
+
+    real = exams.predict_studies
+    monkeypatch.setattr(
+        exams, "predict_studies", lambda folders, *rest: (asked.append(len(folders)), real(folders, *rest))[1]
+    )
+    place = export / "PatientW"
+    predict_exams(ExamFlags(place, tmp_path / "out", run))
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+    assert predict_exams(ExamFlags(place, tmp_path / "out", run)) == 1
+    assert asked == [1, 0]
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+    (own_run / "classifier" / "fold1" / "model.safetensors").unlink()
+    predict_exams(ExamFlags(place, tmp_path / "out", own_run))
+    assert asked == [1, 0, 1], "another run is asked anew"
+
+
+def test_a_contrast_scan_and_thick_slices_are_noted(export, run, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    files = sorted((export / "PatientW" / "SeriesZ").iterdir(), key=lambda path: int(path.stem))
+    for file in files[::2]:
+        one = pydicom.dcmread(file)
+        one.ContrastBolusAgent = "Iodine"
+        one.save_as(folder / file.name)
+    predict_exams(ExamFlags(folder, tmp_path / "out", run))
+    notes = pd.read_csv(tmp_path / "out" / "predictions.csv")["notes"][0]
+    assert "contrast medium (0018,0010)" in notes and "mm apart" in notes
+
+
+def test_nothing_to_predict_ends_with_three_and_nothing_to_read_with_two(export, run, tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "src" / "predict.py"),
+        "--run",
+        str(run),
+        "-o",
+        str(tmp_path / "out"),
+        "-i",
+    ]
+    done = subprocess.run([*command, str(export / "noise")], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "failed: " in done.stdout and "not a neck" in done.stdout
+    done = subprocess.run([*command, str(export / "mr")], capture_output=True, text=True, check=False)
+    assert (
+        done.returncode == 2
+        and "Modality (0008,0060) is MR" in done.stderr
+        and "Traceback" not in done.stderr
+    )
+
+
+def test_nifti_and_a_zip_are_predicted_like_folders(export, run, tmp_path):
+    import shutil
+
+    import nibabel
+
+    zipped = shutil.make_archive(str(tmp_path / "exam"), "zip", export / "PatientX")
+    assert predict_exams(ExamFlags(Path(zipped), tmp_path / "zip", run)) == 1
+    assert predict_exams(ExamFlags(export / "PatientX", tmp_path / "folder", run)) == 1
+    one, other = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("zip", "folder"))
+    pd.testing.assert_frame_equal(one[list(PREDICTION_TYPES)], other[list(PREDICTION_TYPES)])
+    from cspine.dicom.reader import read_series
+    from cspine.preprocessing.nifti import TO_LPS
+
+    volume = read_series(export / "PatientX" / "SeriesZ")
+    affine = TO_LPS @ volume.affine[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
+    image = nibabel.Nifti1Image(volume.hu.transpose(2, 1, 0), affine)
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    assert predict_exams(ExamFlags(tmp_path / "scan.nii.gz", tmp_path / "nifti", run)) == 1
+    third = pd.read_csv(tmp_path / "nifti" / "predictions.csv")
+    np.testing.assert_allclose(
+        third[list(PREDICTION_TYPES)].to_numpy(float),
+        other[list(PREDICTION_TYPES)].to_numpy(float),
+        atol=2e-3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("uid", "path"),
+    [("../../etc/passwd", "a"), ("", "x/../y z"), ("1.2." + "3" * 80, ""), ("1.2.3\n", "é"), ("", "")],
+)
+def test_no_name_leads_out_of_the_folder(uid, path):
+    name = file_name(uid, path)
+    assert name and "/" not in name and ".." not in name and name.isprintable() and " " not in name
+    assert file_name(uid, path) == name != file_name(uid, path + "2")
+
+
+def test_a_uid_is_its_own_name_and_text_from_files_is_harmless():
+    assert file_name("1.2.840.1", "whatever") == "1.2.840.1"
+    assert clean("a\x1b[31mb\nc\u202ed") == "a?[31mb?c?d"
+
+
+def test_a_run_that_is_not_there_is_said(export, tmp_path):
+    with pytest.raises(InputError):
+        predict_exams(ExamFlags(export, tmp_path, tmp_path / "none"))
+
+
+def test_the_command_does_what_the_script_does(export, run, tmp_path):
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"}
+    words = ["predict", "-i", str(export / "PatientW"), "-o", str(tmp_path / "out"), "--run", str(run)]
+    done = subprocess.run(
+        [sys.executable, "-m", "cspine", *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "predictions.csv").is_file()
+    for words, code in (["--help"], 0), ([], 2), (["nonsense"], 2):
+        done = subprocess.run(
+            [sys.executable, "-m", "cspine", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code and "cspine predict -i IN" in done.stdout + done.stderr
