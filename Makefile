@@ -192,7 +192,7 @@ pictures: $(READY)  ## draw docs/pipeline.png and docs/replica.png (after make d
 	$(PY) benchmarks/pictures.py $(EXTRA)
 
 test: $(READY)  ## run the tests, but for those of the whole pipeline
-	$(PY) -m pytest -q -m "not pipeline"
+	$(PY) -m pytest -q -m "not pipeline" -n auto --maxprocesses 4 --dist loadfile
 
 test-pipeline: $(READY)  ## kill the pipeline at random moments and compare what it ends in
 	$(PY) -m pytest -q -m pipeline

@@ -45,6 +45,7 @@ def zipped() -> bytes:
         (lzma.compress(TABLE), "xz"),
         (b"\x28\xb5\x2f\xfd" + TABLE, "zstandard"),
     ],
+    ids=["gzip", "zip", "bzip2", "xz", "zstandard"],  # the bytes hold the time: no name for a test
 )
 def test_a_compressed_file_is_refused_whatever_its_name(tmp_path, name, content, kind):
     path = tmp_path / name
