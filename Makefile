@@ -182,6 +182,9 @@ bench-locator: $(READY)  ## measure the locator on unseen replicas by field of v
 bench-loader: $(READY)  ## measure a training sample beside the bare warp and beside a GPU's step
 	$(PY) benchmarks/bench_loader.py $(EXTRA)
 
+bench-inference: $(READY)  ## measure a study at inference by part, beside the bare forward passes
+	$(PY) benchmarks/bench_inference.py $(EXTRA)
+
 bench-recipe: $(READY)  ## train the recipe and its variants on a replica, paired, with intervals (hours; goes on when stopped)
 	$(PY) benchmarks/bench_recipe.py $(EXTRA)
 
