@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,6 +72,7 @@ class Flags:
 def untrained_run(run: Path, flags: Flags) -> Path:
     """Write a run of one fold: the kit's locator, and a classifier of random weights."""
     preset = PRESETS[flags.preset]
+    preset = replace(preset, classifier=replace(preset.classifier, pretrained=False))
     torch.manual_seed(0)
     classifier = Classifier(preset.classifier, preset.stacks.channels)
     for kind, model in ((LOCATOR, start_locator(preset.locator)), (CLASSIFIER, classifier)):
