@@ -30,6 +30,14 @@ PROCESSES := $(if $(filter-out 0,$(GPUS)),$(GPUS),1)
 TRAINER   := $(if $(filter 1,$(PROCESSES)),$(PY),$(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES) --)
 EXTRA  ?=
 
+# A misspelt variable would be ignored, and a stage run with its default.
+KNOWN := PRESET RAW CACHE RUN FOLDS FOLD ENCODER OUT SUBMISSION SOLUTION LEADERBOARD IN RUNS OWNER NAME KERNEL MESSAGE \
+  CODE_ONLY PYTHON GPUS EXTRA
+UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(KNOWN),$(name)))))
+ifneq ($(UNKNOWN),)
+$(error no variable $(firstword $(UNKNOWN)); expected one of $(KNOWN))
+endif
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -45,7 +53,7 @@ $(READY): requirements.txt
 	touch $@
 
 replica: $(READY)  ## RAW=: write a synthetic competition folder (EXTRA= for flags of src/replicate.py)
-	$(PY) src/replicate.py --out $(RAW) $(EXTRA)
+	$(PY) src/replicate.py --out "$(RAW)" $(EXTRA)
 
 replica-gallery: $(READY)  ## write a page of the replica's patients, fractures and mimics
 	$(PY) benchmarks/replica_gallery.py $(EXTRA)
@@ -56,26 +64,26 @@ pretrain-locator: $(READY)  ## [OUT=]: train the locator that comes with the kit
 	$(PY) src/replicate.py --out data/raw/wide $(WIDE)
 	$(PY) src/prepare.py --raw data/raw/wide/competition --cache data/cache/wide --preset t4
 	$(PY) src/pretrain_locator.py --replica data/raw/wide --cache data/cache/wide \
-	  $(if $(filter command,$(word 1,$(origin OUT))),--out $(OUT)) $(EXTRA)
+	  $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
-	$(PY) src/describe.py --raw $(RAW) --cache $(CACHE)
+	$(PY) src/describe.py --raw "$(RAW)" --cache "$(CACHE)"
 
 prepare: $(READY)  ## RAW= CACHE= PRESET=: read every series, cache it at the locator's spacing
-	$(PY) src/prepare.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
+	$(PY) src/prepare.py --raw "$(RAW)" --cache "$(CACHE)" --preset $(PRESET) $(EXTRA)
 
 split: $(READY)  ## RAW= CACHE= FOLDS= [LEADERBOARD=1 OUT=]: give every study a fold, once; or make a local competition
-	$(PY) src/split.py --raw $(RAW) --cache $(CACHE) --folds $(FOLDS) \
+	$(PY) src/split.py --raw "$(RAW)" --cache "$(CACHE)" --folds $(FOLDS) \
 	  $(if $(LEADERBOARD),--leaderboard $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/raw/leaderboard))
 
 locate: $(READY)  ## CACHE= RUN= PRESET=: train the locator folds, label every study out of fold
-	$(PY) src/locate.py --cache $(CACHE) --run $(RUN) --preset $(PRESET)
+	$(PY) src/locate.py --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET)
 
 columns: $(READY)  ## RAW= CACHE= PRESET=: cut C1-C7 out of every series, cache it at the classifier's spacing
-	$(PY) src/columns.py --raw $(RAW) --cache $(CACHE) --preset $(PRESET) $(EXTRA)
+	$(PY) src/columns.py --raw "$(RAW)" --cache "$(CACHE)" --preset $(PRESET) $(EXTRA)
 
 train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD= [ENCODER=]: train the classifier on all GPUs, one fold or all
-	$(TRAINER) src/train.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) --fold $(FOLD) \
+	$(TRAINER) src/train.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) --fold $(FOLD) \
 	  $(if $(ENCODER),--encoder $(ENCODER)) $(EXTRA)
 
 plan: $(READY)  ## PRESET=: say what a preset needs before it is trained: memory, arithmetic, hours
@@ -85,24 +93,24 @@ tensorboard: $(READY)  ## RUN=: show the learning curves of a run in the browser
 	$(PY) -m tensorboard.main --logdir $(RUN)
 
 cv: $(READY)  ## RAW= CACHE= RUN=: merge the folds, calibrate, score out of fold
-	$(PY) src/cv.py --raw $(RAW) --cache $(CACHE) --run $(RUN)
+	$(PY) src/cv.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)"
 
 blend: $(READY)  ## RAW= RUNS= OUT=: weigh several runs, write a folder that is asked and pushed like a run
-	$(PY) src/blend.py --raw $(RAW) --runs $(RUNS) --out $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)
+	$(PY) src/blend.py --raw "$(RAW)" --runs $(RUNS) --out $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)
 
 submission: $(READY)  ## RAW= RUN= OUT=: run the Kaggle kernel's script here, check its submission.csv
-	$(PY) src/submission.py --raw $(RAW) --run $(RUN) --out $(OUT)
+	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)"
 
 score: $(READY)  ## RAW= [RUN=|RUNS=] SUBMISSION= SOLUTION=: score a submission, and runs out of fold
-	$(PY) src/score.py --raw $(RAW) $(if $(or $(RUNS),$(wildcard $(RUN)/oof.csv)),--runs $(or $(RUNS),$(RUN))) \
-	  $(if $(SUBMISSION),--submission $(SUBMISSION)) $(if $(SOLUTION),--solution $(SOLUTION)) $(EXTRA)
+	$(PY) src/score.py --raw "$(RAW)" $(if $(or $(RUNS),$(wildcard $(RUN)/oof.csv)),--runs $(or $(RUNS),$(RUN))) \
+	  $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(SOLUTION),--solution "$(SOLUTION)") $(EXTRA)
 
 report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores and pictures
-	$(PY) src/report.py --raw $(RAW) --cache $(CACHE) --run $(RUN) --preset $(PRESET) \
+	$(PY) src/report.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) \
 	  $(if $(wildcard $(OUT)/inference.json),--inference $(OUT)/inference.json)
 
 predict: $(READY)  ## IN= RUN= [OUT=]: ask the models about every CT of a neck in a folder, an export, a zip
-	$(PY) src/predict.py --input "$(IN)" --run $(RUN) $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
+	$(PY) src/predict.py --input "$(IN)" --run "$(RUN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
 
 locate-scan: $(READY)  ## IN= [OUT=]: name the vertebrae of any CT: a DICOM folder, or a NIfTI file
 	$(PY) src/locate_scan.py --input "$(IN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)")
@@ -135,10 +143,10 @@ $(IMAGE)/.ready: requirements.txt
 image-submission: $(READY)  ## RAW= RUN= OUT=: as submission, in Python 3.12 with the packages of Kaggle's image and the wheels
 	@if test -z "$(IMAGE_PYTHON)"; then echo "NOT TRIED: no python3.12 here, so the kernel, the wheels and the checkpoints were not tried in Kaggle's Python"; \
 	else $(MAKE) --no-print-directory $(IMAGE)/.ready && \
-	$(PY) src/submission.py --raw $(RAW) --run $(RUN) --out $(OUT) --python $(IMAGE)/bin/python; fi
+	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)" --python $(IMAGE)/bin/python; fi
 
 bundle: $(READY)  ## RUN=|CODE_ONLY=1 PRESET=: put together what travels to Kaggle: code and wheels, and a run's models
-	$(PY) src/bundle.py $(if $(CODE_ONLY),--code-only,--run $(RUN)) --preset $(PRESET) $(EXTRA)
+	$(PY) src/bundle.py $(if $(CODE_ONLY),--code-only,--run "$(RUN)") --preset $(PRESET) $(EXTRA)
 
 KAGGLE = --owner "$(OWNER)" --name $(NAME)
 
@@ -149,10 +157,10 @@ push: $(READY)  ## OWNER= KERNEL=: send code and models, check that they arrived
 	$(PY) src/push.py $(KAGGLE) --kernel $(KERNEL) $(EXTRA)
 
 kaggle-status: $(READY)  ## OWNER= KERNEL=: wait for the kernel's end, fetch its log and small files (asks Kaggle)
-	$(PY) src/kaggle_status.py $(KAGGLE) --kernel $(KERNEL) --raw $(RAW) $(EXTRA)
+	$(PY) src/kaggle_status.py $(KAGGLE) --kernel $(KERNEL) --raw "$(RAW)" $(EXTRA)
 
 submit: $(READY)  ## OWNER= [MESSAGE=]: submit the version pushed last, once, and print its scores (asks Kaggle)
-	$(PY) src/submit.py $(KAGGLE) --raw $(RAW) $(if $(MESSAGE),--message "$(MESSAGE)") $(EXTRA)
+	$(PY) src/submit.py $(KAGGLE) --raw "$(RAW)" $(if $(MESSAGE),--message "$(MESSAGE)") $(EXTRA)
 
 DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo PRESET=demo FOLDS=2 OUT=data/submissions/demo
 

@@ -6,6 +6,7 @@ import pty
 import re
 import resource
 import select
+import shlex
 import subprocess
 import sys
 from dataclasses import MISSING, dataclass, fields
@@ -312,7 +313,7 @@ def given_flags() -> dict[tuple[str, str], str]:
     found = {}
     for recipe in recipes:
         for script, flags in re.findall(r"\bsrc/(\w+)\.py(.*)", recipe):
-            for flag, variable in re.findall(r"--([a-z-]+) \$\((\w+)\)", flags):
+            for flag, variable in re.findall(r'--([a-z-]+) "?\$\((\w+)\)', flags):
                 found[script, flag.replace("-", "_")] = variable
     return found
 
@@ -342,3 +343,29 @@ def test_a_flag_of_one_name_has_one_default():
         for field, default in defaults(script).items():
             if field in ("raw", "cache", "run", "preset", "folds") and default not in (None, MISSING):
                 assert str(default) == expanded(field.upper()), f"{script}.py --{field}: {default}"
+
+
+@pytest.mark.parametrize("given", ["PRESETS=t4", "WORKERS=4", "Run=x", "STUDY=a"])
+def test_a_variable_that_make_does_not_know_is_refused(given):
+    done = subprocess.run(["make", "-n", "plan", given], cwd=SRC.parent, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"no variable {given.split('=')[0]}; expected one of PRESET RAW" in done.stderr
+
+
+def test_every_variable_that_make_reads_is_known():
+    (known,) = re.findall(r"^KNOWN := (.*?)\n[A-Z]", MAKEFILE, re.MULTILINE | re.DOTALL)
+    assert set(VARIABLES) <= set(known.replace("\\", " ").split())
+
+
+@pytest.mark.parametrize("name", ["a b", "(a) & b", "a;b", "it's"])
+def test_a_folder_of_any_name_is_one_word_to_every_stage(name):
+    for target in ("describe", "prepare", "cv", "predict", "submission"):
+        given = [f"{variable}=/x/{name}/" for variable in ("RAW", "CACHE", "RUN", "IN", "OUT")]
+        done = subprocess.run(
+            ["make", "-n", target, *given], cwd=SRC.parent, capture_output=True, text=True, check=True
+        )
+        line = done.stdout.replace("\\\n", " ").splitlines()[-1]
+        words = shlex.split(line)
+        assert (
+            f"/x/{name}/" in words and "&" not in words and not [word for word in words if word.endswith(";")]
+        ), line
