@@ -8,7 +8,7 @@ RUN    ?= data/runs/$(PRESET)
 FOLDS  ?= 5
 FOLD   ?= all
 ENCODER ?=
-OUT    ?= data/submissions/$(notdir $(RUN))
+OUT    ?= data/submissions/$(notdir $(RUN:/=))
 SUBMISSION ?=
 SOLUTION   ?=
 LEADERBOARD ?=
@@ -37,6 +37,9 @@ UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstwor
 ifneq ($(UNKNOWN),)
 $(error no variable $(firstword $(UNKNOWN)); expected one of $(KNOWN))
 endif
+
+# Whether a file is there; $(wildcard) would take a blank in its name for the end of it.
+HAS = $(shell test -e "$(1)" && echo yes)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -74,7 +77,7 @@ prepare: $(READY)  ## RAW= CACHE= PRESET=: read every series, cache it at the lo
 
 split: $(READY)  ## RAW= CACHE= FOLDS= [LEADERBOARD=1 OUT=]: give every study a fold, once; or make a local competition
 	$(PY) src/split.py --raw "$(RAW)" --cache "$(CACHE)" --folds $(FOLDS) \
-	  $(if $(LEADERBOARD),--leaderboard $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/raw/leaderboard))
+	  $(if $(LEADERBOARD),--leaderboard "$(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/raw/leaderboard)")
 
 locate: $(READY)  ## CACHE= RUN= PRESET=: train the locator folds, label every study out of fold
 	$(PY) src/locate.py --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET)
@@ -90,24 +93,24 @@ plan: $(READY)  ## PRESET=: say what a preset needs before it is trained: memory
 	$(PY) src/plan.py --preset $(PRESET)
 
 tensorboard: $(READY)  ## RUN=: show the learning curves of a run in the browser
-	$(PY) -m tensorboard.main --logdir $(RUN)
+	$(PY) -m tensorboard.main --logdir "$(RUN)"
 
 cv: $(READY)  ## RAW= CACHE= RUN=: merge the folds, calibrate, score out of fold
 	$(PY) src/cv.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)"
 
 blend: $(READY)  ## RAW= RUNS= OUT=: weigh several runs, write a folder that is asked and pushed like a run
-	$(PY) src/blend.py --raw "$(RAW)" --runs $(RUNS) --out $(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)
+	$(PY) src/blend.py --raw "$(RAW)" --runs $(RUNS) --out "$(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)"
 
 submission: $(READY)  ## RAW= RUN= OUT=: run the Kaggle kernel's script here, check its submission.csv
 	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)"
 
 score: $(READY)  ## RAW= [RUN=|RUNS=] SUBMISSION= SOLUTION=: score a submission, and runs out of fold
-	$(PY) src/score.py --raw "$(RAW)" $(if $(or $(RUNS),$(wildcard $(RUN)/oof.csv)),--runs $(or $(RUNS),$(RUN))) \
+	$(PY) src/score.py --raw "$(RAW)" $(if $(RUNS),--runs $(RUNS),$(if $(call HAS,$(RUN)/oof.csv),--runs "$(RUN)")) \
 	  $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(SOLUTION),--solution "$(SOLUTION)") $(EXTRA)
 
 report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores and pictures
 	$(PY) src/report.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) \
-	  $(if $(wildcard $(OUT)/inference.json),--inference $(OUT)/inference.json)
+	  $(if $(call HAS,$(OUT)/inference.json),--inference "$(OUT)/inference.json")
 
 predict: $(READY)  ## IN= RUN= [OUT=]: ask the models about every CT of a neck in a folder, an export, a zip
 	$(PY) src/predict.py --input "$(IN)" --run "$(RUN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
@@ -217,4 +220,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery pretrain-locator describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels push demo bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-recipe bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery pretrain-locator describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image-submission bundle kaggle-doctor push kaggle-status submit demo bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format

@@ -6,6 +6,7 @@ from pydantic.dataclasses import dataclass
 
 from cspine import cli
 from cspine.settings.flags import BundleFlag, PresetFlag, RunFlag
+from cspine.settings.layout import DEFAULT_WHEELS
 from cspine.settings.strict import STRICT
 
 
@@ -13,7 +14,7 @@ from cspine.settings.strict import STRICT
 class Flags(RunFlag, BundleFlag, PresetFlag):
     """Flags of bundle.py."""
 
-    wheels: Path = Path("data/wheels")
+    wheels: Path = DEFAULT_WHEELS
     """A folder with wheels that Kaggle's image lacks (`make wheels` fills data/wheels)."""
     code_only: bool = False
     """No models: they come from the kernel that trains on Kaggle."""

@@ -22,20 +22,9 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.competition.tables import read_boxes, read_train
-    from cspine.preprocessing.columns import ColumnsStage, cut_columns
-    from cspine.preprocessing.stores import open_columns, open_labels
+    from cspine.preprocessing.columns import cut_cache
 
-    preset = PRESETS[flags.preset]
-    labels, columns = open_labels(flags.cache, preset), open_columns(flags.cache, preset)
-    stage = ColumnsStage(flags.raw, labels, columns, preset.column)
-    batch = cut_columns(stage, read_train(flags.raw), read_boxes(flags.raw), flags)
-    batch.print_summary(
-        "columns",
-        read=f"{flags.raw} and {labels.folder}",
-        wrote=columns.folder,
-        counted=("slices", "slices_read"),
-    )
+    cut_cache(flags.raw, flags.cache, PRESETS[flags.preset], flags)
 
 
 if __name__ == "__main__":

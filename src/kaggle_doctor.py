@@ -20,10 +20,10 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
+    from cspine.kaggle.account import Account
     from cspine.kaggle.doctor import examine, report
-    from cspine.kaggle.ours import Ours
 
-    report(examine(Ours(flags.owner, flags.name), flags.bundle))
+    report(examine(Account(flags.owner, flags.name), flags.bundle))
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
+    from cspine.kaggle.account import Account
     from cspine.kaggle.follow import Following, follow
-    from cspine.kaggle.ours import Ours
-    from cspine.kaggle.push import Pace
+    from cspine.kaggle.push import Polling
 
     following = Following(flags.kernel, flags.bundle, flags.raw, flags.fetched)
-    follow(Ours(flags.owner, flags.name), following, None if flags.once else Pace(flags.poll_s))
+    follow(Account(flags.owner, flags.name), following, None if flags.once else Polling(flags.poll_s))
 
 
 if __name__ == "__main__":

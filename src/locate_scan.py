@@ -1,23 +1,15 @@
 """Name the vertebrae of any CT scan with the kit's own locator: label map, picture and verdict; no run is needed."""
 
-from pydantic.dataclasses import dataclass
-
 from cspine import cli
 from cspine.settings.flags import LocateScanFlags
-from cspine.settings.strict import STRICT
 
 
-@dataclass(frozen=True, config=STRICT)
-class Flags(LocateScanFlags):
-    """Flags of locate_scan.py."""
-
-
-def main(flags: Flags) -> None:
+def main(flags: LocateScanFlags) -> None:
     """Name, print, save, draw.
 
     Parameters
     ----------
-    flags : Flags
+    flags : LocateScanFlags
         The checked flags of the command line.
     """
     from cspine.evaluation.commands import locate_scan
@@ -26,4 +18,4 @@ def main(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, Flags)
+    cli.run(main, LocateScanFlags)

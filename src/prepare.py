@@ -22,13 +22,9 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.preprocessing.prepare import prepare
-    from cspine.preprocessing.stores import open_volumes
+    from cspine.preprocessing.prepare import prepare_cache
 
-    preset = PRESETS[flags.preset]
-    store = open_volumes(flags.cache, preset)
-    batch = prepare(flags.raw, store, preset.locator.spacing_mm, flags)
-    batch.print_summary("prepare", read=flags.raw, wrote=store.folder, counted=("slices", "slices_read"))
+    prepare_cache(flags.raw, flags.cache, PRESETS[flags.preset], flags)
 
 
 if __name__ == "__main__":

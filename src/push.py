@@ -20,10 +20,10 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.kaggle.ours import Ours
-    from cspine.kaggle.push import Pace, push
+    from cspine.kaggle.account import Account
+    from cspine.kaggle.push import Polling, push
 
-    push(Ours(flags.owner, flags.name), flags.kernel, flags.bundle, Pace(flags.poll_s))
+    push(Account(flags.owner, flags.name), flags.kernel, flags.bundle, Polling(flags.poll_s))
 
 
 if __name__ == "__main__":

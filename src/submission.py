@@ -6,7 +6,7 @@ from pydantic.dataclasses import dataclass
 
 from cspine import cli
 from cspine.settings.flags import RawFlag, RunFlag
-from cspine.settings.layout import DEFAULT_OUT
+from cspine.settings.layout import DEFAULT_OUT, DEFAULT_WHEELS
 from cspine.settings.strict import STRICT
 
 
@@ -32,7 +32,7 @@ def main(flags: Flags) -> None:
     """
     from cspine.kaggle.local_run import OWN, Interpreter, make_submission
 
-    interpreter = OWN if flags.python is None else Interpreter(flags.python, Path("data/wheels"))
+    interpreter = OWN if flags.python is None else Interpreter(flags.python, DEFAULT_WHEELS)
     make_submission(flags.raw, flags.run, flags.script, flags.out, interpreter)
 
 

@@ -29,13 +29,13 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
+    from cspine.kaggle.account import Account
     from cspine.kaggle.follow import Following, submit
-    from cspine.kaggle.ours import Ours
-    from cspine.kaggle.push import Pace
+    from cspine.kaggle.push import Polling
 
     following = Following("inference", flags.bundle, flags.raw, flags.fetched)
-    pace = None if flags.once else Pace(flags.poll_s)
-    submit(Ours(flags.owner, flags.name), following, flags.message, pace)
+    polling = None if flags.once else Polling(flags.poll_s)
+    submit(Account(flags.owner, flags.name), following, flags.message, polling)
 
 
 if __name__ == "__main__":

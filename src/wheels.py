@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from cspine import cli
+from cspine.settings.layout import DEFAULT_WHEELS
 from cspine.settings.strict import STRICT
 
 
@@ -14,7 +15,7 @@ class Flags:
 
     requirements: Path = Path("requirements.txt")
     """Where the versions stand."""
-    out: Path = Path("data/wheels")
+    out: Path = DEFAULT_WHEELS
     """The folder for the wheels."""
 
 

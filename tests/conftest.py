@@ -9,6 +9,13 @@ pytest_plugins = ["helpers.runs"]
 
 
 @pytest.fixture(autouse=True, scope="session")
+def nothing_of_an_outer_make():
+    """A `make` that tests start is the user's own, also when `make test` runs the tests."""
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """The nets of the tests are so small that threads only wait for each other."""
     before = torch.get_num_threads()

@@ -289,8 +289,8 @@ VARIABLES = dict(re.findall(r"^(\w+) *\?= *(.*?) *$", MAKEFILE, re.MULTILINE))
 def expanded(variable: str) -> str:
     """A variable's default with the two forms that the Makefile's defaults use."""
     text = VARIABLES[variable].replace("$(PRESET)", VARIABLES["PRESET"])
-    if "$(notdir $(RUN))" in text:
-        text = text.replace("$(notdir $(RUN))", Path(expanded("RUN")).name)
+    if "$(notdir $(RUN:/=))" in text:
+        text = text.replace("$(notdir $(RUN:/=))", Path(expanded("RUN")).name)
     assert "$" not in text, f"{variable}: {text}"
     return text
 
@@ -357,15 +357,36 @@ def test_every_variable_that_make_reads_is_known():
     assert set(VARIABLES) <= set(known.replace("\\", " ").split())
 
 
+def test_no_target_is_taken_for_a_file_of_its_name():
+    targets = re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony.split() == targets
+
+
 @pytest.mark.parametrize("name", ["a b", "(a) & b", "a;b", "it's"])
-def test_a_folder_of_any_name_is_one_word_to_every_stage(name):
-    for target in ("describe", "prepare", "cv", "predict", "submission"):
-        given = [f"{variable}=/x/{name}/" for variable in ("RAW", "CACHE", "RUN", "IN", "OUT")]
-        done = subprocess.run(
-            ["make", "-n", target, *given], cwd=SRC.parent, capture_output=True, text=True, check=True
-        )
+def test_a_folder_of_any_name_is_one_word_to_every_stage(name, tmp_path):
+    (tmp_path / name).mkdir()
+    for file in ("oof.csv", "inference.json"):
+        (tmp_path / name / file).touch()
+    folder = f"{tmp_path}/{name}/"
+    stages = "describe prepare split locate columns train cv submission score report predict locate-scan tensorboard"
+    for target in [*stages.split(), "bundle", "kaggle-status", "submit"]:
+        given = [f"{variable}={folder}" for variable in ("RAW", "CACHE", "RUN", "IN", "OUT")]
+        command = ["make", "-n", target, "OWNER=me", *given]
+        done = subprocess.run(command, cwd=SRC.parent, capture_output=True, text=True, check=True)
         line = done.stdout.replace("\\\n", " ").splitlines()[-1]
         words = shlex.split(line)
-        assert (
-            f"/x/{name}/" in words and "&" not in words and not [word for word in words if word.endswith(";")]
-        ), line
+        assert folder in words, line
+        assert not {"a", "b", "(a)", "&"} & set(words) and not [
+            word for word in words if word.endswith(";")
+        ], line
+        if target in ("score", "report"):
+            assert words[words.index("--runs" if target == "score" else "--inference") + 1].startswith(
+                folder
+            ), line
+
+
+def test_a_slash_at_the_end_of_a_run_names_the_same_submission():
+    command = ["make", "-n", "submission", "RUN=data/runs/mine/"]
+    done = subprocess.run(command, cwd=SRC.parent, capture_output=True, text=True, check=True)
+    assert '--out "data/submissions/mine"' in done.stdout

@@ -103,7 +103,7 @@ def test_every_field_of_a_file_written_by_hand(tmp_path):
         bare=False,
         data_start=len(content) - len(PIXELS),
         data_length=len(PIXELS),
-        told=("", "", "", "", "", "ORIGINAL\\PRIMARY\\AXIAL", ""),
+        acquisition=("", "", "", "", "", "ORIGINAL\\PRIMARY\\AXIAL", ""),
     )
     assert read_header(tmp_path / "gone.dcm", content)[0] == replace(
         header, file=tmp_path / "gone.dcm", number=7
@@ -135,8 +135,8 @@ def test_what_a_file_may_lack(tmp_path, keyword):
     whole, _ = read_header(write(tmp_path / "1.dcm"))
     header, content = read_header(write(tmp_path / "1.dcm", **{keyword: None}))
     start = len(content) - len(PIXELS)
-    told = ("",) * 7 if keyword == "ImageType" else whole.told
-    assert header == replace(whole, data_start=start, told=told, **MAY_LACK[keyword])
+    acquisition = ("",) * 7 if keyword == "ImageType" else whole.acquisition
+    assert header == replace(whole, data_start=start, acquisition=acquisition, **MAY_LACK[keyword])
 
 
 @pytest.mark.parametrize(

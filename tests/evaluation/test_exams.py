@@ -14,7 +14,8 @@ from helpers.series import phantom, slices_of, write_series
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.errors import InputError
 from cspine.evaluation.exam_report import NOT_A_DEVICE, clean, file_name
-from cspine.evaluation.exams import ExamFlags, predict_exams
+from cspine.evaluation.exams import predict_exams
+from cspine.settings.flags import PredictFlags
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,7 @@ def export(competition, studies, tmp_path_factory) -> Path:
 
 
 def test_every_series_gets_a_row_and_nothing_is_overwritten(export, run, studies, tmp_path, capsys):
-    assert predict_exams(ExamFlags(export, tmp_path, run, labels=True)) == 2
+    assert predict_exams(PredictFlags(export, tmp_path, run, labels=True)) == 2
     table = pd.read_csv(tmp_path / "predictions.csv", dtype=str, keep_default_na=False)
     assert sorted(table["status"]) == ["done", "done", "failed", "left out"]
     done = table[table["status"] == "done"].set_index("patient_id")
@@ -68,7 +69,7 @@ def test_every_series_gets_a_row_and_nothing_is_overwritten(export, run, studies
 
 def test_the_deciding_slice_lies_in_its_level(export, run, studies, tmp_path):
     """Its position in the patient is the one of the file that is named."""
-    predict_exams(ExamFlags(export / "PatientW", tmp_path, run))
+    predict_exams(PredictFlags(export / "PatientW", tmp_path, run))
     (path,) = tmp_path.glob("*.json")
     found = json.loads(path.read_text())["deciding"]
     heights = {}
@@ -80,6 +81,24 @@ def test_the_deciding_slice_lies_in_its_level(export, run, studies, tmp_path):
     assert found["C1"]["patient_z_mm"] > found["C4"]["patient_z_mm"] > found["C7"]["patient_z_mm"]
 
 
+def test_the_deciding_slice_is_found_whatever_files_are_called(export, run, tmp_path):
+    """File numbers that are no InstanceNumbers, and InstanceNumbers that begin elsewhere."""
+    files = sorted((export / "PatientW" / "SeriesZ").iterdir(), key=lambda path: int(path.stem))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    heights = {}
+    for index, file in enumerate(files):
+        one = pydicom.dcmread(file)
+        one.InstanceNumber = 500 + index
+        one.save_as(folder / f"{len(files) - index:05d}.dcm")
+        heights[str(one.SOPInstanceUID)] = float(one.ImagePositionPatient[2]), 500 + index
+    predict_exams(PredictFlags(folder, tmp_path / "out", run))
+    (path,) = (tmp_path / "out").glob("*.json")
+    for where in json.loads(path.read_text())["deciding"].values():
+        height, number = heights[where["sop_instance_uid"]]
+        assert height == pytest.approx(where["patient_z_mm"], abs=0.02) and number == where["instance_number"]
+
+
 def test_what_is_finished_is_not_done_again_until_it_changes(export, run, own_run, tmp_path, monkeypatch):
     asked = []
     from cspine.evaluation import exams
@@ -89,13 +108,13 @@ def test_what_is_finished_is_not_done_again_until_it_changes(export, run, own_ru
         exams, "predict_studies", lambda folders, *rest: (asked.append(len(folders)), real(folders, *rest))[1]
     )
     place = export / "PatientW"
-    predict_exams(ExamFlags(place, tmp_path / "out", run))
+    predict_exams(PredictFlags(place, tmp_path / "out", run))
     before = (tmp_path / "out" / "predictions.csv").read_bytes()
-    assert predict_exams(ExamFlags(place, tmp_path / "out", run)) == 1
+    assert predict_exams(PredictFlags(place, tmp_path / "out", run)) == 1
     assert asked == [1, 0]
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
     (own_run / "classifier" / "fold1" / "model.safetensors").unlink()
-    predict_exams(ExamFlags(place, tmp_path / "out", own_run))
+    predict_exams(PredictFlags(place, tmp_path / "out", own_run))
     assert asked == [1, 0, 1], "another run is asked anew"
 
 
@@ -107,7 +126,7 @@ def test_a_contrast_scan_and_thick_slices_are_noted(export, run, tmp_path):
         one = pydicom.dcmread(file)
         one.ContrastBolusAgent = "Iodine"
         one.save_as(folder / file.name)
-    predict_exams(ExamFlags(folder, tmp_path / "out", run))
+    predict_exams(PredictFlags(folder, tmp_path / "out", run))
     notes = pd.read_csv(tmp_path / "out" / "predictions.csv")["notes"][0]
     assert "contrast medium (0018,0010)" in notes and "mm apart" in notes
 
@@ -139,8 +158,14 @@ def test_nifti_and_a_zip_are_predicted_like_folders(export, run, tmp_path):
     import nibabel
 
     zipped = shutil.make_archive(str(tmp_path / "exam"), "zip", export / "PatientX")
-    assert predict_exams(ExamFlags(Path(zipped), tmp_path / "zip", run)) == 1
-    assert predict_exams(ExamFlags(export / "PatientX", tmp_path / "folder", run)) == 1
+    assert predict_exams(PredictFlags(Path(zipped), tmp_path / "zip", run)) == 1
+    first = (tmp_path / "zip" / "predictions.csv").read_bytes()
+    assert predict_exams(PredictFlags(Path(zipped), tmp_path / "zip", run)) == 1
+    assert (tmp_path / "zip" / "predictions.csv").read_bytes() == first, "seconds too: nothing was done again"
+    (uid,) = (path.stem for path in (tmp_path / "zip").glob("*.json"))
+    predict_exams(PredictFlags(Path(zipped), tmp_path / "zip", run, labels=True))
+    assert (tmp_path / "zip" / f"{uid}-levels.nii.gz").is_file(), "asked for later"
+    assert predict_exams(PredictFlags(export / "PatientX", tmp_path / "folder", run)) == 1
     one, other = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("zip", "folder"))
     pd.testing.assert_frame_equal(one[list(PREDICTION_TYPES)], other[list(PREDICTION_TYPES)])
     from cspine.dicom.reader import read_series
@@ -150,7 +175,7 @@ def test_nifti_and_a_zip_are_predicted_like_folders(export, run, tmp_path):
     affine = TO_LPS @ volume.affine[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
     image = nibabel.Nifti1Image(volume.hu.transpose(2, 1, 0), affine)
     nibabel.save(image, tmp_path / "scan.nii.gz")
-    assert predict_exams(ExamFlags(tmp_path / "scan.nii.gz", tmp_path / "nifti", run)) == 1
+    assert predict_exams(PredictFlags(tmp_path / "scan.nii.gz", tmp_path / "nifti", run)) == 1
     third = pd.read_csv(tmp_path / "nifti" / "predictions.csv")
     np.testing.assert_allclose(
         third[list(PREDICTION_TYPES)].to_numpy(float),
@@ -176,7 +201,7 @@ def test_a_uid_is_its_own_name_and_text_from_files_is_harmless():
 
 def test_a_run_that_is_not_there_is_said(export, tmp_path):
     with pytest.raises(InputError):
-        predict_exams(ExamFlags(export, tmp_path, tmp_path / "none"))
+        predict_exams(PredictFlags(export, tmp_path, tmp_path / "none"))
 
 
 def test_the_command_does_what_the_script_does(export, run, tmp_path):

@@ -26,14 +26,14 @@ def test_a_bad_study_gives_a_reason_and_the_next_goes_on(competition, studies, e
     found = {p.study: p for p in predict_studies(folders, ensemble, decoded, Limits(workers=1))}
     assert set(found) == set(folders)
     for study in ("damaged", "empty", "absent"):
-        assert found[study].fold_logits is None and found[study].column is None
+        assert found[study].answer is None
         assert len(found[study].reason) > 10
     assert "damaged" in found["damaged"].reason and "empty" in found["empty"].reason
     good = found["good"]
     assert good.reason == "" and set(good.seconds) == {"decode", "locate", "cut", "classify"}
     assert min(good.seconds.values()) > 0
-    assert good.fold_logits.shape == (2, 8) and np.isfinite(good.fold_logits).all()
-    assert isinstance(good.column, Column) and good.column.study == studies[1]
+    assert good.answer.fold_logits.shape == (2, 8) and np.isfinite(good.answer.fold_logits).all()
+    assert isinstance(good.answer.column, Column) and good.answer.column.study == studies[1]
     assert list(decoded.iterdir()) == []
 
 
@@ -43,17 +43,17 @@ def test_a_deadline_that_passed_leaves_the_rest_with_that_reason(competition, st
     limits = Limits(workers=1, until=time.monotonic() - 1)
     found = list(predict_studies(folders, ensemble, tmp_path / "decoded", limits))
     assert sorted(p.study for p in found) == sorted(folders)
-    late = [p for p in found if p.fold_logits is None]
+    late = [p for p in found if p.answer is None]
     assert len(late) == 3
     assert {p.reason for p in late} == {"the time was up before its turn"}
-    assert [p.fold_logits is None for p in found] == [False, True, True, True]
+    assert [p.answer is None for p in found] == [False, True, True, True]
 
 
 def test_a_study_without_a_neck_gives_a_reason(competition, studies, blind_run, tmp_path):
     folders = {"one": competition / "test_images" / studies[0]}
     ensemble = Ensemble.load(blind_run, torch.device("cpu"))
     (found,) = predict_studies(folders, ensemble, tmp_path / "decoded", Limits(workers=1))
-    assert found.fold_logits is None
+    assert found.answer is None
     assert studies[0] in found.reason and "0 cervical vertebrae" in found.reason
 
 
@@ -72,8 +72,8 @@ def test_an_error_of_the_networks_costs_its_own_study_only(
     monkeypatch.setattr(Ensemble, "locate", fails_once)
     folders = {study: competition / "test_images" / study for study in studies}
     found = list(predict_studies(folders, ensemble, tmp_path / "decoded", Limits(workers=1)))
-    assert found[0].reason == "RuntimeError: out of memory" and found[0].fold_logits is None
-    assert found[1].fold_logits is not None
+    assert found[0].reason == "RuntimeError: out of memory" and found[0].answer is None
+    assert found[1].answer is not None
     assert list((tmp_path / "decoded").iterdir()) == []
 
 

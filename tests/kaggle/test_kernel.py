@@ -71,7 +71,8 @@ def test_all_studies_are_predicted_in_the_samples_order(competition, studies, ru
 
 def taken(run: kernel.KernelRun, study: str, fold_logits: np.ndarray, verdict: Verdict = WHOLE) -> None:
     column = SimpleNamespace(notes=(), verdict=verdict)
-    run.take(as_words(Prediction(study, fold_logits, column, "", {"decode": 1.0, "locate": 0.5})))
+    answer = SimpleNamespace(fold_logits=fold_logits, column=column)
+    run.take(as_words(Prediction(study, answer, "", {"decode": 1.0, "locate": 0.5})))
 
 
 def test_the_mean_of_the_folds_gets_the_slopes_that_its_own_studies_ask_for(tmp_path):

@@ -16,16 +16,16 @@ from cspine.competition.labels import SLUG
 from cspine.competition.rows import long
 from cspine.errors import InputError
 from cspine.kaggle import client as client_module
+from cspine.kaggle.account import Account, Sent
 from cspine.kaggle.client import KaggleClient, Refused, installed
 from cspine.kaggle.doctor import examine, report
 from cspine.kaggle.follow import Following, follow, last_lines, submit
 from cspine.kaggle.marker import CODE, MODELS, write_marker
-from cspine.kaggle.ours import Ours, Sent
-from cspine.kaggle.push import SENT, Pace, kernel_metadata, push
+from cspine.kaggle.push import SENT, Polling, kernel_metadata, push
 
 ROOT = Path(__file__).resolve().parents[2]
-ME = Ours("me", "cspine")
-QUICK = Pace(every_s=0.01, patience_s=30)
+ME = Account("me", "cspine")
+QUICK = Polling(every_s=0.01, patience_s=30)
 
 
 @pytest.fixture
@@ -200,14 +200,14 @@ def test_a_dataset_that_kaggle_can_not_make_is_told_and_made_anew(kaggle, bundle
 def test_a_dataset_that_never_gets_ready_ends_the_patience(kaggle, bundle):
     kaggle.slow = 10**9
     with pytest.raises(InputError, match=r"not ready after 1 s \(Kaggle says blobs_received\)"):
-        push(ME, "inference", bundle, Pace(0.01, 1))
+        push(ME, "inference", bundle, Polling(0.01, 1))
 
 
 def test_a_name_that_was_deleted_before_needs_another(kaggle, bundle):
     kaggle.deleted.add("me/cspine-code")
     with pytest.raises(InputError, match="give another with NAME="):
         push(ME, "inference", bundle, QUICK)
-    assert push(Ours("me", "cspine2"), "inference", bundle, QUICK) == 1
+    assert push(Account("me", "cspine2"), "inference", bundle, QUICK) == 1
     saved = kaggle.kernels["me/cspine2-inference"].versions[0]
     assert saved["datasetDataSources"] == ["me/cspine2-code", "me/cspine2-models"]
 
@@ -227,12 +227,12 @@ def test_a_kernel_that_kaggle_starts_without_its_dataset_is_an_error(kaggle, bun
 @pytest.mark.parametrize("owner", ["", "OWNER", "../me", "a b", "-me", "me/x"])
 def test_an_owner_that_can_not_be_one_is_refused(owner):
     with pytest.raises(InputError, match="expected your Kaggle user name"):
-        Ours(owner, "cspine")
+        Account(owner, "cspine")
 
 
 def test_an_owner_who_is_not_logged_in_is_refused_before_anything_is_sent(kaggle, bundle):
     with pytest.raises(InputError, match="acts for me; give OWNER=me"):
-        push(Ours("someone", "cspine"), "inference", bundle, QUICK)
+        push(Account("someone", "cspine"), "inference", bundle, QUICK)
     assert not kaggle.blobs
 
 

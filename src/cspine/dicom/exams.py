@@ -1,7 +1,9 @@
 """Which series lie in a file, an export of any shape, or a zip: by their UIDs, whatever the folders are called."""
 
 import os
+import time
 import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,6 +34,18 @@ MAX_ZIP_BYTES = 64 << 30
 """What a zip may grow to."""
 
 
+@dataclass(frozen=True)
+class Instance:
+    """One slice of a series, as its file says it."""
+
+    uid: str
+    """SOPInstanceUID."""
+    number: int
+    """InstanceNumber, or -1."""
+    position_mm: tuple[float, ...]
+    """ImagePositionPatient (x, y, z); empty where it is none."""
+
+
 @dataclass
 class ExamSeries:
     """One series of one patient, by the UIDs in its files."""
@@ -48,8 +62,8 @@ class ExamSeries:
     contrast: str
     """ContrastBolusAgent."""
     files: list[Path] = field(default_factory=list)
-    instances: dict[int, str] = field(default_factory=dict)
-    """InstanceNumber -> SOPInstanceUID."""
+    instances: list[Instance] = field(default_factory=list)
+    """One a file, in the same order."""
 
     @property
     def folder(self) -> Path:
@@ -61,6 +75,8 @@ class ExamSeries:
 class Found:
     """What was found in a place."""
 
+    root: Path
+    """The folder from which the paths of what was found are told."""
     series: list[ExamSeries] = field(default_factory=list)
     """Of all patients, in the order of patient, study and series."""
     niftis: list[Path] = field(default_factory=list)
@@ -92,7 +108,7 @@ def find_exams(place: Path, unpacked: Path) -> Found:
         raise InputError(
             f"{place}: no such file or folder; expected DICOM files, a folder with some, a zip, or NIfTI"
         )
-    found = Found()
+    found = Found(place if place.is_dir() else place.parent)
     groups: dict[tuple[str, str, str], ExamSeries] = {}
     seen: set[str] = set()
     for file in _files_in(place, unpacked, found):
@@ -124,9 +140,7 @@ def find_exams(place: Path, unpacked: Path) -> Found:
                 contrast=_text(header, "ContrastBolusAgent"),
             )
         groups[key].files.append(file)
-        number = _text(header, "InstanceNumber")
-        if number.isdecimal():
-            groups[key].instances[int(number)] = instance
+        groups[key].instances.append(_instance_of(header, instance))
     found.series = _joined([groups[key] for key in sorted(groups)])
     return found
 
@@ -150,7 +164,7 @@ def _joined(series: list[ExamSeries]) -> list[ExamSeries]:
         )
         for one in ones:
             whole.files += one.files
-            whole.instances |= one.instances
+            whole.instances += one.instances
         kept.append(whole)
     return sorted(kept, key=lambda one: (one.patient, one.study, one.series))
 
@@ -168,14 +182,15 @@ def lay_out(series: ExamSeries, folder: Path) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Name of a link -> the file's own path, where they differ: two files of one name get new ones.
+        Name of a link -> the file's own path, where they differ. Two files of one name get new ones, and so does one
+        that is called by a number: the reader would take that for the slice's, which is an InstanceNumber here.
     """
     folder.mkdir(parents=True)
     names = Counter(file.name for file in series.files)
     renamed = {}
     for number, file in enumerate(series.files):
         name = file.name
-        if names[name] > 1 or name.startswith("."):
+        if names[name] > 1 or name.startswith(".") or file.stem.isdecimal():
             name = f"file-{number:05d}.dcm"
             renamed[name] = str(file)
         (folder / name).symlink_to(file.absolute())
@@ -184,9 +199,9 @@ def lay_out(series: ExamSeries, folder: Path) -> dict[str, str]:
 
 def _files_in(place: Path, unpacked: Path, found: Found) -> Iterator[Path]:
     """Every file of a place, in order; what can't be opened is counted."""
-    if zipfile.is_zipfile(place) if place.is_file() else False:
+    if place.is_file() and zipfile.is_zipfile(place):
         _unpack(place, unpacked)
-        place = unpacked
+        place = found.root = unpacked
     if place.is_file():
         yield place
         return
@@ -213,8 +228,11 @@ def _unpack(archive: Path, folder: Path) -> None:
                 raise InputError(
                     f"{archive}: would unpack to {size / 1e9:.0f} GB; unpack it yourself and name the folder"
                 )
-            content.extractall(folder)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError) as error:
+            for entry in content.infolist():
+                made = content.extract(entry, folder)
+                when = time.mktime((*entry.date_time, 0, 0, -1))
+                os.utime(made, (when, when))  # by which a file that was seen before is known again
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, ValueError, OverflowError) as error:
         raise InputError(
             f"{archive}: can't be unpacked ({error}); unpack it yourself and name the folder"
         ) from error
@@ -232,6 +250,15 @@ def _header_of(file: Path) -> Dataset | None:
     except Exception:  # noqa: BLE001 (pydicom lets any exception out of a damaged file; the reader says more)
         return Dataset() if start[128:] == b"DICM" else None
     return header
+
+
+def _instance_of(header: Dataset, uid: str) -> Instance:
+    number = _text(header, "InstanceNumber")
+    try:
+        position = tuple(float(part) for part in header.get("ImagePositionPatient") or ())
+    except Exception:  # noqa: BLE001 (a damaged value)
+        position = ()
+    return Instance(uid, int(number) if number.isdecimal() else -1, position if len(position) == 3 else ())
 
 
 def _text(header: Dataset, name: str) -> str:

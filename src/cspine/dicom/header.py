@@ -47,7 +47,7 @@ SHARED = tuple(
 )
 
 
-PARTS = (
+ACQUISITION_TAGS = (
     "ConvolutionKernel",
     "SliceThickness",
     "SeriesNumber",
@@ -120,8 +120,8 @@ class SliceHeader:
     bare: bool
     data_start: int
     data_length: int
-    told: tuple[str, ...] = ()
-    """What parts acquisitions and reconstructions from each other, as the file says it: values of `PARTS`."""
+    acquisition: tuple[str, ...] = ()
+    """Values of `ACQUISITION_TAGS` as the file has them, then the root of its SOPInstanceUID."""
 
 
 def read_file(file: Path) -> bytes:
@@ -233,8 +233,8 @@ def _slice_header(file: Path, elements: DataElements, series: Series) -> SliceHe
         bare=elements.bare,
         data_start=elements.data_start,
         data_length=elements.data_length,
-        told=(
-            *(_text(values, name) for name in PARTS),
+        acquisition=(
+            *(_text(values, name) for name in ACQUISITION_TAGS),
             _text(values, "SOPInstanceUID").rpartition(".")[0],
         ),
         **_shared_fields(shared, "big" if elements.big_endian else "little"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cspine.dicom.header import PARTS, Series, SliceHeader
+from cspine.dicom.header import ACQUISITION_TAGS, Series, SliceHeader
 from cspine.dicom.order import heights_of, strays
 from cspine.errors import InputError
 
@@ -87,7 +87,7 @@ def acquisitions(group: list[SliceHeader]) -> list[list[SliceHeader]]:
     if len(set(places)) == len(places):
         spans_part = _by(group, 0)  # a soft and a bone reconstruction may lie between each other's slices
         return spans_part if len(spans_part) > 1 and _overlap(spans_part) else [group]
-    for number in range(len(group[0].told)):
+    for number in range(len(group[0].acquisition)):
         parts = _by(group, number)
         if 1 < len(parts) <= len(group) / 2 and _overlap(parts):
             return [piece for part in parts for piece in acquisitions(part)]
@@ -98,7 +98,7 @@ def _by(group: list[SliceHeader], number: int) -> list[list[SliceHeader]]:
     """Slices by one of the values that they tell."""
     parts: dict[str, list[SliceHeader]] = {}
     for header in group:
-        parts.setdefault(header.told[number] if header.told else "", []).append(header)
+        parts.setdefault(header.acquisition[number] if header.acquisition else "", []).append(header)
     return list(parts.values())
 
 
@@ -229,9 +229,13 @@ def covered_mm(headers: list[SliceHeader]) -> float:
 
 def _why(header: SliceHeader, covered: float, most: float, taken: SliceHeader) -> str:
     if same_series(header, taken):
-        differs = [f"{name} {here or 'none'}, of the one taken {there or 'none'}"
-                   for name, here, there in zip((*PARTS, "SOPInstanceUID"), header.told, taken.told, strict=True)
-                   if here != there]  # fmt: skip
+        tags = (*ACQUISITION_TAGS, "SOPInstanceUID")
+        values = zip(tags, header.acquisition, taken.acquisition, strict=True)
+        differs = [
+            f"{name} {one or 'none'}, of the one taken {other or 'none'}"
+            for name, one, other in values
+            if one != other
+        ]
         return f"another acquisition or reconstruction under its UID ({'; '.join(differs)[:160]})"
     if header.localizer:
         return "localizer"

@@ -26,9 +26,9 @@ def predict(flags: PredictFlags) -> None:
         print(f"no trained run in {flags.run}: the levels alone, without probabilities", flush=True)
         locate_scan(LocateScanFlags(flags.input, flags.out))
         return
-    from cspine.evaluation.exams import ExamFlags, predict_exams
+    from cspine.evaluation.exams import predict_exams
 
-    if not predict_exams(ExamFlags(flags.input, flags.out, flags.run, flags.labels, flags.names)):
+    if not predict_exams(flags):
         sys.exit(NOTHING_FOUND)
 
 

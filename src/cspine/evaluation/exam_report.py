@@ -13,6 +13,7 @@ import pandas as pd
 from cspine import storage
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.dicom.exams import ExamSeries
+from cspine.evaluation.page import STYLE
 
 NOT_A_DEVICE = "Not a medical device. It must not be used to diagnose or treat anyone."
 SYNTHETIC = "The run was trained on synthetic scans: what it says means nothing for a patient."
@@ -129,15 +130,15 @@ def stamp_of(files: Sequence[Path], run: str) -> str:
     return digest.hexdigest()
 
 
-def row_of(series: ExamSeries, place: Path, names: bool) -> ExamRow:
+def row_of(series: ExamSeries, root: Path, names: bool) -> ExamRow:
     """Begin the row of a series.
 
     Parameters
     ----------
     series : ExamSeries
         The series.
-    place : Path
-        What IN named.
+    root : Path
+        The folder from which paths are told.
     names : bool
         Whether the patient's name is told.
 
@@ -146,8 +147,7 @@ def row_of(series: ExamSeries, place: Path, names: bool) -> ExamRow:
     ExamRow
         Without an outcome yet.
     """
-    folder = series.folder
-    path = str(folder.relative_to(place)) if folder.is_relative_to(place) else folder.name
+    path = str(series.folder.relative_to(root))
     return ExamRow(
         name=file_name(series.series, f"{series.patient} {series.study} {path}"),
         path=clean(path),
@@ -242,13 +242,10 @@ def page(rows: list[ExamRow]) -> str:
     """
     words = sorted({row.disclaimer for row in rows} or {NOT_A_DEVICE})
     parts = [
-        "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Predictions</title>",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'><style>"
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:1.5rem auto;padding:0 1rem;color:#222}"
-        "h2{font-size:1rem;overflow-wrap:anywhere;margin:2rem 0 .3rem}img{max-width:100%;height:auto}"
-        "p{margin:.3rem 0;overflow-wrap:anywhere}.warning{border-left:4px solid #a33;padding-left:.8rem}"
-        "</style><h1>Predictions</h1>",
-        *(f"<p class='warning'>{html.escape(one)}</p>" for one in words),
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Predictions</title>",
+        f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{STYLE}</style>",
+        "<h1>Predictions</h1>",
+        *(f"<p class='headline'>{html.escape(one)}</p>" for one in words),
     ]
     for row in rows:
         title = " · ".join(part for part in (row.patient_id, row.description, row.path) if part)
@@ -262,5 +259,6 @@ def page(rows: list[ExamRow]) -> str:
         )
         parts.append(f"<p>{html.escape(shares)}</p>")
         parts += [f"<p>note: {html.escape(note)}</p>" for note in row.notes]
-        parts.append(f"<img src='{row.name}.png' loading='lazy' alt='{html.escape(title, quote=True)}'>")
+        alt = html.escape(title, quote=True)
+        parts.append(f"<div class='panels'><img src='{row.name}.png' loading='lazy' alt='{alt}'></div>")
     return "\n".join(parts) + "\n"

@@ -11,7 +11,7 @@ import cspine
 from cspine import cli, storage
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.competition.submission import probability_of
-from cspine.dicom.exams import IMAGES, ExamSeries, Found, find_exams, lay_out
+from cspine.dicom.exams import IMAGES, ExamSeries, Found, Instance, find_exams, lay_out
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
 from cspine.evaluation.calibration import Calibration
@@ -34,42 +34,31 @@ from cspine.evaluation.exam_report import (
 from cspine.evaluation.figures import png
 from cspine.evaluation.study_picture import study_picture
 from cspine.inference.blends import Models, in_words, load_models, members_of
-from cspine.inference.ensemble import models_of
+from cspine.inference.ensemble import Answer, models_of
 from cspine.inference.studies import Limits, Prediction, predict_studies
 from cspine.networks.fold_models import preset_of
 from cspine.preprocessing.nifti import write_label_map
 from cspine.settings.execution import available_cpus
+from cspine.settings.flags import PredictFlags
 from cspine.settings.layout import CLASSIFIER, RunLayout
-from cspine.settings.presets import PRESETS
+from cspine.settings.presets import for_trying
 
 THICK_MM = 1.5
 """The competition's slices are at most 1.25 mm apart, with few exceptions."""
+SAME_SLICE = 0.1
+"""Share of a step within which a file's slice is the one of the scan."""
+LEVELS_OF = "{}-levels.nii.gz"
+"""The label map of a series."""
 METAL_HU, METAL_SHARE = 2800, 2e-5
 """Bone ends below; a screw or a filling of a cubic centimetre in a scan of the neck is a larger share."""
 
 
-@dataclass(frozen=True)
-class ExamFlags:
-    """What is asked of `predict_exams`."""
-
-    place: Path
-    """A file, a folder with folders, a zip, or NIfTI."""
-    out: Path
-    """The folder for the outcome."""
-    run: Path
-    """The run or blend whose models are asked."""
-    labels: bool = False
-    """Whether the label map is written as NIfTI, too."""
-    names: bool = False
-    """Whether the patients' names are told."""
-
-
-def predict_exams(flags: ExamFlags) -> int:
+def predict_exams(flags: PredictFlags) -> int:
     """Predict every CT series of a neck in a place; what is there from an earlier run is kept.
 
     Parameters
     ----------
-    flags : ExamFlags
+    flags : PredictFlags
         What is asked.
 
     Returns
@@ -89,18 +78,17 @@ def predict_exams(flags: ExamFlags) -> int:
     )
     print(disclaimer, flush=True)
     with storage.locked(flags.out, "predict"), tempfile.TemporaryDirectory(prefix="cspine-") as work:
-        found = find_exams(flags.place, Path(work) / "unpacked")
+        found = find_exams(flags.input, Path(work) / "unpacked")
         rows, waiting = _rows_of(found, flags, key, run, disclaimer)
-        folders = {}
+        folders: dict[str, Path] = {}
         renamed: dict[str, dict[str, str]] = {}
         for number, (name, series) in enumerate(waiting.items()):
             if isinstance(series, Path):
                 folders[name] = series
                 continue
-            folder = Path(work) / "series" / f"{number:05d}"
-            renamed[name] = lay_out(series, folder)
-            folders[name] = folder
-        exam = _Exams(flags, models, calibration, waiting, renamed)
+            folders[name] = Path(work) / "series" / f"{number:05d}"
+            renamed[name] = lay_out(series, folders[name])
+        exam = _Exams(flags, models, calibration, waiting, folders, renamed)
         limits = Limits(workers=min(max(len(folders), 1), available_cpus()))
         answers = predict_studies(folders, models, Path(work) / "decoded", limits)
         for answer in cli.progress(answers, unit="series", total=len(folders), what="predict"):
@@ -114,7 +102,7 @@ def predict_exams(flags: ExamFlags) -> int:
     others = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(found.others.items()))
     cli.log_stage(
         "predict",
-        read=flags.place,
+        read=flags.input,
         wrote=f"{flags.out / TABLE} and {PAGE}",
         series=len(rows),
         predicted=done,
@@ -144,21 +132,19 @@ def disclaimer_of(run: Path) -> str:
         One sentence or two.
     """
     presets = [preset_of(models_of(member)[1][0], CLASSIFIER) for member in members_of(run)]
-    for_trying = [PRESETS[name].stacks for name in ("smoke", "demo")]
-    if any(preset.stacks in for_trying for preset in presets):
+    if any(for_trying(preset) for preset in presets):
         return f"{SYNTHETIC} {NOT_A_DEVICE}"
     return NOT_A_DEVICE
 
 
 def _rows_of(
-    found: Found, flags: ExamFlags, key: str, run: str, disclaimer: str
+    found: Found, flags: PredictFlags, key: str, run: str, disclaimer: str
 ) -> tuple[dict[str, ExamRow], dict[str, ExamSeries | Path]]:
     """A row for each series by its name, and the series that have to be predicted."""
     rows: dict[str, ExamRow] = {}
     waiting: dict[str, ExamSeries | Path] = {}
-    place = flags.place if flags.place.is_dir() else flags.place.parent
     for series in found.series:
-        row = row_of(series, place, flags.names)
+        row = row_of(series, found.root, flags.names)
         if row.name in rows:  # the same UID for another patient's series
             row.name = file_name("", f"{series.patient} {series.study} {series.series} {row.path}")
         row.made_from = stamp_of(series.files, key)
@@ -171,7 +157,7 @@ def _rows_of(
         else:
             waiting[row.name] = series
     for path in found.niftis:
-        shown = str(path.relative_to(place)) if path.is_relative_to(place) else path.name
+        shown = str(path.relative_to(found.root))
         row = ExamRow(file_name("", shown), clean(shown), made_from=stamp_of([path], key))
         rows[row.name] = row
         waiting[row.name] = path
@@ -179,14 +165,16 @@ def _rows_of(
         kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(found.others.items()))
         reasons = "; ".join(sorted({row.reason for row in rows.values()}))
         raise InputError(
-            f"{flags.place}: found no CT series ({reasons or kinds or 'no file at all'}); expected DICOM files of a CT "
+            f"{flags.input}: found no CT series ({reasons or kinds or 'no file at all'}); expected DICOM files of a CT "
             "of the neck, a folder with some, a zip, or NIfTI in Hounsfield units"
         )
     for name in list(waiting):
         row = rows[name]
         row.run, row.version, row.disclaimer = run, cspine.__version__, disclaimer
         old = read_row(flags.out, name)
-        if old is not None and old.made_from == row.made_from and (flags.out / f"{name}.png").is_file():
+        wanted = [f"{name}.png", *([LEVELS_OF.format(name)] if flags.labels else [])]
+        whole = all((flags.out / file).is_file() for file in wanted)
+        if whole and old is not None and old.made_from == row.made_from:
             old.patient_name = row.patient_name
             rows[name] = old
             del waiting[name]
@@ -197,40 +185,36 @@ def _rows_of(
 class _Exams:
     """What turns an answer into a row, a picture and a label map."""
 
-    flags: ExamFlags
+    flags: PredictFlags
     models: Models
     calibration: Calibration
     series: dict[str, ExamSeries | Path]
+    folders: dict[str, Path]
     renamed: dict[str, dict[str, str]]
 
     def finish(self, row: ExamRow, answer: Prediction) -> None:
         """Fill a row in, and draw."""
         row.seconds = round(sum(answer.seconds.values()), 2)
-        if (
-            answer.fold_logits is None
-            or answer.column is None
-            or answer.answer is None
-            or answer.scan is None
-        ):
+        if answer.answer is None or answer.scan is None:
             row.reason = self._original(row.name, answer.reason)
             return
-        verdict = answer.column.verdict
-        row.verdict = verdict.as_json()
-        row.notes = [self._original(row.name, note) for note in answer.column.notes]
-        values = self.calibration.apply(answer.fold_logits.mean(axis=0), verdict.in_view)
-        known = [*verdict.in_view.tolist(), True]
+        said, column = answer.answer, answer.answer.column
+        row.verdict = column.verdict.as_json()
+        row.notes = [self._original(row.name, note) for note in column.notes]
+        values = self.calibration.apply(said.fold_logits.mean(axis=0), column.verdict.in_view)
+        known = [*column.verdict.in_view.tolist(), True]
         shares = zip(PREDICTION_TYPES, probability_of(values).tolist(), known, strict=True)
         row.probability = {kind: round(share, 4) if shown else None for kind, share, shown in shares}
-        series = self.series[row.name]
-        row.deciding = deciding_slices(answer, series if isinstance(series, ExamSeries) else None)
-        row.notes += unlike_training(answer.scan, series if isinstance(series, ExamSeries) else None)
+        found = self.series[row.name]
+        series = found if isinstance(found, ExamSeries) else None
+        row.deciding = deciding_slices(said, answer.scan, series)
+        row.notes += unlike_training(answer.scan, series)
         row.status = DONE
         title = f"{clean(row.description or row.path)}, window {self.models.window_name}\n{row.disclaimer}"
-        figure = study_picture(answer.column, values, title=title, decided_mm=answer.answer.deciding_mm)
+        figure = study_picture(column, values, title=title, decided_mm=said.deciding_mm)
         storage.write_bytes(self.flags.out / f"{row.name}.png", png(figure))
-        labels, affine = answer.answer.labels, answer.answer.affine
-        if self.flags.labels and labels is not None and affine is not None:
-            write_label_map(self.flags.out / f"{row.name}-levels.nii.gz", labels, affine)
+        if self.flags.labels and said.labels is not None and said.affine is not None:
+            write_label_map(self.flags.out / LEVELS_OF.format(row.name), said.labels, said.affine)
 
     def _original(self, name: str, words: str) -> str:
         """Put files' own names in the place of the links'."""
@@ -238,45 +222,60 @@ class _Exams:
             words = words.replace(link, file)
         series = self.series[name]
         if isinstance(series, ExamSeries):
-            words = words.replace(f"study {self._folder(name)}", f"series {series.series or 'without a UID'}")
+            words = words.replace(
+                f"study {self.folders[name].name}", f"series {series.series or 'without a UID'}"
+            )
         return clean(words)
 
-    def _folder(self, name: str) -> str:
-        return f"{list(self.series).index(name):05d}"
 
-
-def deciding_slices(answer: Prediction, series: ExamSeries | None) -> dict[str, dict[str, Any]]:
+def deciding_slices(answer: Answer, volume: Volume, series: ExamSeries | None) -> dict[str, dict[str, Any]]:
     """Name the slice of each level that was rated highest.
 
     Parameters
     ----------
-    answer : Prediction
-        A study's answer.
+    answer : Answer
+        What the networks said.
+    volume : Volume
+        The scan.
     series : ExamSeries, optional
         For the slices' UIDs.
 
     Returns
     -------
     dict of str to dict
-        Level in view -> slice from the head (0 is the first), InstanceNumber, SOPInstanceUID, patient z in mm.
+        Level in view -> slice from the head (0 is the first), patient z in mm and, where just one file lies there,
+        InstanceNumber and SOPInstanceUID.
     """
-    assert answer.column is not None and answer.scan is not None and answer.answer is not None
-    volume, found = answer.scan, {}
+    found = {}
     for level, name in enumerate(LEVELS):
         if not answer.column.verdict.in_view[level]:
             continue
-        mm = answer.column.start_mm[0] + answer.answer.deciding_mm[level]
+        mm = answer.column.start_mm[0] + answer.deciding_mm[level]
         z = int(np.clip(round(mm / volume.spacing_mm[0]), 0, len(volume.hu) - 1))
-        number = int(volume.file_numbers[z]) if len(volume.file_numbers) else -1
         place: dict[str, Any] = {
             "slice": z,
             "patient_z_mm": round(float((volume.affine @ [z, 0, 0, 1])[0]), 2),
         }
-        if number >= 0:
-            uid = series.instances.get(number, "") if series else ""
-            place |= {"instance_number": number, **({"sop_instance_uid": uid} if uid else {})}
+        instance = None if series is None else _instance_at(volume, z, series)
+        if instance is not None:
+            place |= {"instance_number": instance.number, "sop_instance_uid": instance.uid}
         found[name] = place
     return found
+
+
+def _instance_at(volume: Volume, z: int, series: ExamSeries) -> Instance | None:
+    """The file whose slice lies at a height of the scan; none where it was interpolated or several lie there."""
+    step = volume.affine[:3, 0]  # (z, y, x), along the slices' normal
+    here = (volume.affine @ [z, 0, 0, 1])[:3]
+    near = [
+        one
+        for one in series.instances
+        if one.position_mm
+        and abs((np.array(one.position_mm[::-1]) - here) @ step / (step @ step)) < SAME_SLICE
+    ]
+    if len(near) > 1:  # another acquisition at the same place
+        near = [one for one in near if one.number == volume.file_numbers[z]]
+    return near[0] if len(near) == 1 else None
 
 
 def unlike_training(volume: Volume, series: ExamSeries | None) -> list[str]:

@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import torch
 
 from cspine.errors import InputError
@@ -89,15 +88,15 @@ def as_words(prediction: Prediction) -> dict[str, Any]:
         Ready for JSON.
     """
     words: dict[str, Any] = {"study": prediction.study, "seconds": prediction.seconds}
-    if prediction.fold_logits is None or prediction.column is None:
+    if prediction.answer is None:
         return {**words, "reason": prediction.reason}
-    verdict = prediction.column.verdict
+    column = prediction.answer.column
     return {
         **words,
-        "logits": np.asarray(prediction.fold_logits).tolist(),
-        "in_view": verdict.in_view.tolist(),
-        "verdict": str(verdict.kind),
-        "notes": list(prediction.column.notes),
+        "logits": prediction.answer.fold_logits.tolist(),
+        "in_view": column.verdict.in_view.tolist(),
+        "verdict": str(column.verdict.kind),
+        "notes": list(column.notes),
     }
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from cspine.dicom.reader import WITHOUT_FAST_DECODER
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
@@ -17,21 +15,17 @@ from cspine.execution.worker import Job
 from cspine.inference.blends import Models
 from cspine.inference.decoded import decode_study, load_small, load_volume
 from cspine.inference.ensemble import Answer, DeviceLost, device_is_lost
-from cspine.preprocessing.column import Column
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one study: each fold's logits float64 (folds, 8) and its column, or why there are none."""
+    """What became of one study: what the networks said, or why they did not."""
 
     study: str
-    fold_logits: np.ndarray | None
-    column: Column | None
+    answer: Answer | None
     reason: str
     seconds: dict[str, float] = field(default_factory=dict)
     """Part ("decode", "locate", "cut", "classify") -> how long it took."""
-    answer: Answer | None = None
-    """All that the networks said."""
     scan: Volume | None = None
     """The scan, its voxels mapped from a file that is gone already; for who takes it at once."""
 
@@ -135,12 +129,11 @@ def predict_studies(
         shutil.rmtree(here[outcome.key], ignore_errors=True)
         seconds = {"decode": outcome.seconds}
         if answer is None:
-            yield Prediction(outcome.key, None, None, reason, seconds)
+            yield Prediction(outcome.key, None, reason, seconds)
         else:
-            took = seconds | answer.seconds
-            yield Prediction(outcome.key, answer.fold_logits, answer.column, "", took, answer, scan)
+            yield Prediction(outcome.key, answer, "", seconds | answer.seconds, scan)
         pace.step(len(waiting))
         if time.monotonic() > limits.until:
             break
     for study in waiting:
-        yield Prediction(study, None, None, "the time was up before its turn")
+        yield Prediction(study, None, "the time was up before its turn")

@@ -22,7 +22,7 @@ from cspine.networks.checkpoints import git_hash
 from cspine.networks.fold_models import preset_of
 from cspine.networks.precision import best_device
 from cspine.settings.layout import CLASSIFIER, RunLayout
-from cspine.settings.presets import DEFAULT_PRESET, PRESETS, PresetName
+from cspine.settings.presets import DEFAULT_PRESET, PresetName, for_trying
 
 MEMBER = "member{}"
 """The folder of a blend's member among the bundle's models."""
@@ -235,11 +235,10 @@ def check_networks(run: Path) -> None:
         raise InputError(f"{run}: {words}; delete that fold and train it again, nothing was assembled")
     for member in members_of(run):
         preset = preset_of(models_of(member)[1][0], CLASSIFIER)
-        small = [name for name in ("smoke", "demo") if PRESETS[name].stacks == preset.stacks]
-        if small:
+        if for_trying(preset):
             print(
-                f"WARNING: {member} was trained with the preset {small[0]} ({len(folds)} folds): it is for trying the "
-                "kit, not for the competition"
+                f"WARNING: {member} has the stacks of the presets smoke or demo ({len(folds)} folds): it is for trying "
+                "the kit, not for the competition"
             )
 
 

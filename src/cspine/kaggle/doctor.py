@@ -5,17 +5,18 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from cspine import storage
 from cspine.competition.labels import SLUG
 from cspine.errors import InputError
+from cspine.kaggle.account import Account
 from cspine.kaggle.bundle import LIMIT_BYTES, uncommitted
 from cspine.kaggle.client import PINNED, KaggleClient, Refused, installed
-from cspine.kaggle.marker import sizes_of
-from cspine.kaggle.ours import HALVES, Ours
+from cspine.kaggle.marker import HALVES, sizes_of
 from cspine.kaggle.packages import fits
-from cspine.kaggle.push import MARKERS
 from cspine.kaggle.wheels import PYTHONS
+from cspine.settings.flags import KernelName
 
 GPU_HOURS = 12.0
 """What a session of a GPU kernel may take."""
@@ -44,12 +45,12 @@ class Finding:
     """What was found; where it is not right, with what to do."""
 
 
-def examine(ours: Ours, bundle: Path) -> list[Finding]:
+def examine(account: Account, bundle: Path) -> list[Finding]:
     """Look at everything.
 
     Parameters
     ----------
-    ours : Ours
+    account : Account
         In whose name.
     bundle : Path
         What `make bundle` made.
@@ -61,11 +62,11 @@ def examine(ours: Ours, bundle: Path) -> list[Finding]:
     """
     client = KaggleClient()
     online: list[tuple[str, Callable[[], str]]] = [
-        ("login", lambda: _login(ours, client)),
+        ("login", lambda: _login(account, client)),
         ("rules", lambda: _rules(client)),
         ("quota", lambda: _quota(client)),
-        ("datasets", lambda: _datasets(ours, client)),
-        ("kernels", lambda: _kernels(ours, client)),
+        ("datasets", lambda: _datasets(account, client)),
+        ("kernels", lambda: _kernels(account, client)),
     ]
     findings = [_find("client", _client), _find("credentials", _credentials)]
     for subject, look in online:
@@ -129,9 +130,9 @@ def _credentials() -> str:
     return found[0] + (f" (also there, not used: {', '.join(found[1:])})" if found[1:] else "")
 
 
-def _login(ours: Ours, client: KaggleClient) -> str:
-    ours.check_login(client)
-    return f"as {ours.owner}"
+def _login(account: Account, client: KaggleClient) -> str:
+    account.check_login(client)
+    return f"as {account.owner}"
 
 
 def _rules(client: KaggleClient) -> str:
@@ -163,26 +164,26 @@ def _quota(client: KaggleClient) -> str:
     return f"{left:.1f} GPU hours are left this week{hint}"
 
 
-def _datasets(ours: Ours, client: KaggleClient) -> str:
+def _datasets(account: Account, client: KaggleClient) -> str:
     words = []
     for half in HALVES:
-        state = client.dataset(ours.ref(half))
-        words.append(f"{ours.ref(half)} {'not there yet' if state is None else state.status}")
+        state = client.dataset(account.ref(half))
+        words.append(f"{account.ref(half)} {'not there yet' if state is None else state.status}")
         if state is not None and state.is_broken:
             raise InputError(f"{words[-1]}; `make push` sends a new version")
     return ", ".join(words) + "; licence other"
 
 
-def _kernels(ours: Ours, client: KaggleClient) -> str:
+def _kernels(account: Account, client: KaggleClient) -> str:
     states = {}
-    for kernel in ("prepare", "locate", "columns", "train", "inference"):
-        state = client.kernel(ours.ref(kernel))
+    for kernel in get_args(KernelName):
+        state = client.kernel(account.ref(kernel))
         states[kernel] = "not there yet" if state is None else state[0]
     return ", ".join(f"{kernel} {state}" for kernel, state in states.items())
 
 
 def _bundle(bundle: Path) -> str:
-    markers = [bundle / half / MARKERS[half] for half in HALVES]
+    markers = [bundle / half / HALVES[half] for half in HALVES]
     there = [marker for marker in markers if marker.is_file()]
     if markers[0] not in there:
         raise InputError(f"{bundle}: none there; `make bundle` puts it together")

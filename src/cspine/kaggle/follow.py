@@ -14,9 +14,9 @@ from cspine.competition.labels import SLUG
 from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.errors import InputError
+from cspine.kaggle.account import Account, Sent
 from cspine.kaggle.client import KaggleClient
-from cspine.kaggle.ours import Ours, Sent
-from cspine.kaggle.push import SENT, Pace
+from cspine.kaggle.push import SENT, Polling
 from cspine.kaggle.stage import marker_of
 from cspine.settings.flags import KernelName
 from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
@@ -42,16 +42,16 @@ class Following:
     """The folder for what is fetched, one a kernel."""
 
 
-def follow(ours: Ours, following: Following, pace: Pace | None = None) -> int:
+def follow(account: Account, following: Following, polling: Polling | None = None) -> int:
     """Wait until a kernel has ended, fetch its log and its small files, check the submission.
 
     Parameters
     ----------
-    ours : Ours
+    account : Account
         In whose name.
     following : Following
         Which kernel.
-    pace : Pace, optional
+    polling : Polling, optional
         How often Kaggle is asked; without one it is asked once.
 
     Returns
@@ -64,11 +64,11 @@ def follow(ours: Ours, following: Following, pace: Pace | None = None) -> int:
     InputError
         If there is no such kernel, it failed, or its submission is not valid.
     """
-    client, ref = KaggleClient(), ours.ref(following.kernel)
-    ours.check_login(client)
+    client, ref = KaggleClient(), account.ref(following.kernel)
+    account.check_login(client)
     sent = Sent(following.bundle / SENT)
     version = int(sent.of(ref).get("version", 0))
-    state = _ended(client, ref, pace)
+    state = _ended(client, ref, polling)
     if state in ("running", "queued", "new_script"):
         print(f"{ref}: {state}, version {version or 'unknown'}; what it leaves is fetched when it has ended")
         return version
@@ -96,19 +96,19 @@ def follow(ours: Ours, following: Following, pace: Pace | None = None) -> int:
     return version
 
 
-def _ended(client: KaggleClient, ref: str, pace: Pace | None) -> str:
+def _ended(client: KaggleClient, ref: str, polling: Polling | None) -> str:
     """Wait for the end of a kernel's newest version."""
     began = told = time.monotonic()
     while True:
         state = client.kernel(ref)
         if state is None:
             raise InputError(f"{ref}: not on Kaggle; `make push KERNEL={ref.rsplit('-', 1)[1]}` sends it")
-        if pace is None or state[0] not in ("running", "queued", "new_script", "cancel_requested"):
+        if polling is None or state[0] not in ("running", "queued", "new_script", "cancel_requested"):
             return state[0]
         if time.monotonic() - told > cli.LOG_EVERY_S:
             told = time.monotonic()
             print(f"{ref}: {state[0]} since {cli.duration(told - began)} at least", flush=True)
-        time.sleep(pace.every_s)
+        time.sleep(polling.every_s)
 
 
 def last_lines(log: Path) -> list[str]:
@@ -173,18 +173,18 @@ def _check_stage(folder: Path, stage: str) -> dict[str, Any]:
     }
 
 
-def submit(ours: Ours, following: Following, message: str, pace: Pace | None = None) -> None:
+def submit(account: Account, following: Following, message: str, polling: Polling | None = None) -> None:
     """Submit the version of the inference kernel that was pushed last, once; print its scores when they come.
 
     Parameters
     ----------
-    ours : Ours
+    account : Account
         In whose name.
     following : Following
         The inference kernel.
     message : str
         What the submission is called in the list.
-    pace : Pace, optional
+    polling : Polling, optional
         How often Kaggle is asked; without one it is asked once.
 
     Raises
@@ -192,7 +192,7 @@ def submit(ours: Ours, following: Following, message: str, pace: Pace | None = N
     InputError
         If no version was pushed from here, it has not finished or not well, or scoring failed.
     """
-    client, ref = KaggleClient(), ours.ref("inference")
+    client, ref = KaggleClient(), account.ref("inference")
     sent = Sent(following.bundle / SENT)
     version = int(sent.of(ref).get("version", 0))
     if not version:
@@ -201,7 +201,7 @@ def submit(ours: Ours, following: Following, message: str, pace: Pace | None = N
         )
     number = sent.of(ref).get("submissions", {}).get(str(version))
     if number is None:
-        follow(ours, following)
+        follow(account, following)
         sent = Sent(following.bundle / SENT)
         if sent.of(ref).get("complete") != version:
             raise InputError(f"{ref}: version {version} has not finished; `make kaggle-status` follows it")
@@ -216,10 +216,10 @@ def submit(ours: Ours, following: Following, message: str, pace: Pace | None = N
         submissions = {**sent.of(ref).get("submissions", {}), str(version): number}
         sent.note(ref, submissions=submissions)
         print(f"submitted version {version} of {ref} as {number}", flush=True)
-    _tell_scores(client, number, pace)
+    _tell_scores(client, number, polling)
 
 
-def _tell_scores(client: KaggleClient, number: str, pace: Pace | None) -> None:
+def _tell_scores(client: KaggleClient, number: str, polling: Polling | None) -> None:
     """Print the scores of a submission, waiting for them as long as scoring may take."""
     began = told = time.monotonic()
     while True:
@@ -237,10 +237,10 @@ def _tell_scores(client: KaggleClient, number: str, pace: Pace | None) -> None:
                 f"submission {number}: scoring failed; the kernel writes a valid file before all else, so look at its "
                 "page on Kaggle: an exception or the time limit is told there"
             )
-        if pace is None or time.monotonic() - began > SCORED_WITHIN_S:
+        if polling is None or time.monotonic() - began > SCORED_WITHIN_S:
             print(f"submission {number}: {state}; `make submit` asks again and submits nothing twice")
             return
         if time.monotonic() - told > cli.LOG_EVERY_S:
             told = time.monotonic()
             print(f"submission {number}: {state} since {cli.duration(told - began)}", flush=True)
-        time.sleep(pace.every_s)
+        time.sleep(polling.every_s)

@@ -7,6 +7,8 @@ from cspine.errors import InputError
 
 CODE, MODELS = "cspine-code.json", "cspine-models.json"
 """The files by which a kernel recognises the code and the models among its inputs, wherever they are mounted."""
+HALVES = {"code": CODE, "models": MODELS}
+"""Half of the bundle, each a dataset -> its list."""
 
 
 def folder_with(inputs: Path, marker: str, depth: int = 7) -> Path | None:

@@ -11,18 +11,16 @@ from typing import Any
 
 from cspine import cli, storage
 from cspine.errors import InputError
+from cspine.kaggle.account import Account, Sent
 from cspine.kaggle.client import KaggleClient
-from cspine.kaggle.marker import CODE, MODELS, sizes_of
-from cspine.kaggle.ours import HALVES, Ours, Sent
+from cspine.kaggle.marker import CODE, HALVES, sizes_of
+from cspine.kaggle.stage import TAKES
 from cspine.settings.flags import KernelName
 
 KERNELS = Path("kernels")
 METADATA, DATASET_METADATA = "kernel-metadata.json", "dataset-metadata.json"
 OWNER = "OWNER/cspine-"
 """How the metadata files name what is ours."""
-GOES_ON: tuple[KernelName, ...] = ("prepare", "locate", "columns", "train")
-"""Kernels that go on from their own last output."""
-MARKERS = {"code": CODE, "models": MODELS}
 SENT = "sent.json"
 """In the bundle's folder: what was sent when."""
 PATIENCE_S = 1800.0
@@ -30,25 +28,25 @@ PATIENCE_S = 1800.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class Polling:
     """How often Kaggle is asked, and for how long."""
 
     every_s: float = 10.0
     patience_s: float = PATIENCE_S
 
 
-def push(ours: Ours, kernel: KernelName, bundle: Path, pace: Pace | None = None) -> int:
+def push(account: Account, kernel: KernelName, bundle: Path, polling: Polling | None = None) -> int:
     """Send the datasets that a kernel needs, as far as they are not there yet, and start the kernel.
 
     Parameters
     ----------
-    ours : Ours
+    account : Account
         In whose name.
     kernel : str
         Which kernel.
     bundle : Path
         What `make bundle` made.
-    pace : Pace, optional
+    polling : Polling, optional
         How often Kaggle is asked.
 
     Returns
@@ -62,19 +60,19 @@ def push(ours: Ours, kernel: KernelName, bundle: Path, pace: Pace | None = None)
         If the bundle or the owner is not right, a kernel that this one needs has not finished, or something did not
         arrive.
     """
-    pace, client = pace or Pace(), KaggleClient()
-    halves = [half for half in HALVES if (bundle / half / MARKERS[half]).is_file()]
+    polling, client = polling or Polling(), KaggleClient()
+    halves = [half for half in HALVES if (bundle / half / HALVES[half]).is_file()]
     if "code" not in halves:
         raise InputError(f"{bundle / 'code'}: no {CODE} in it; `make bundle` puts the bundle together")
-    ours.check_login(client)
-    metadata = kernel_metadata(ours, kernel, halves)
+    account.check_login(client)
+    metadata = kernel_metadata(account, kernel, halves)
     with storage.locked(bundle, "push"):
         sent = Sent(bundle / SENT)
         _check_sources(client, metadata["kernel_sources"])
-        if kernel in GOES_ON and _has_output(client, metadata["id"]):
+        if kernel in TAKES and _has_output(client, metadata["id"]):
             metadata["kernel_sources"] = [*metadata["kernel_sources"], metadata["id"]]
         for ref in metadata["dataset_sources"]:
-            send_half(client, ref, bundle / ref.removeprefix(ours.ref("")), sent, pace)
+            send_half(client, ref, bundle / ref.removeprefix(account.ref("")), sent, polling)
         folder = bundle / f"kernel-{kernel}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -88,16 +86,16 @@ def push(ours: Ours, kernel: KernelName, bundle: Path, pace: Pace | None = None)
         git = storage.read_json(bundle / "code" / CODE).get("git", "unknown")
         sent.note(metadata["id"], version=version, git=git, at=time.strftime("%Y-%m-%d %H:%M:%S%z"))
     cli.log_stage("push", read=bundle, wrote=metadata["id"], version=version, git=git)
-    print(f"it runs on Kaggle now; `make kaggle-status OWNER={ours.owner} KERNEL={kernel}` follows it")
+    print(f"it runs on Kaggle now; `make kaggle-status OWNER={account.owner} KERNEL={kernel}` follows it")
     return version
 
 
-def kernel_metadata(ours: Ours, kernel: KernelName, halves: list[str]) -> dict[str, Any]:
+def kernel_metadata(account: Account, kernel: KernelName, halves: list[str]) -> dict[str, Any]:
     """Read a kernel's metadata and put our names into it.
 
     Parameters
     ----------
-    ours : Ours
+    account : Account
         In whose name.
     kernel : str
         Which kernel.
@@ -117,16 +115,16 @@ def kernel_metadata(ours: Ours, kernel: KernelName, halves: list[str]) -> dict[s
     path = KERNELS / kernel / METADATA
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the command in the folder that holds {KERNELS}/")
-    metadata = json.loads(path.read_text().replace(OWNER, ours.ref("")))
-    metadata["title"] = f"{ours.name} {kernel}"
-    models = ours.ref("models")
+    metadata = json.loads(path.read_text().replace(OWNER, account.ref("")))
+    metadata["title"] = f"{account.name} {kernel}"
+    models = account.ref("models")
     if models in metadata["dataset_sources"] and "models" not in halves:
         metadata["dataset_sources"].remove(models)
-        metadata["kernel_sources"] = [*metadata["kernel_sources"], ours.ref("train")]
+        metadata["kernel_sources"] = [*metadata["kernel_sources"], account.ref("train")]
     return metadata
 
 
-def send_half(client: KaggleClient, ref: str, folder: Path, sent: Sent, pace: Pace) -> None:
+def send_half(client: KaggleClient, ref: str, folder: Path, sent: Sent, polling: Polling) -> None:
     """Make a dataset on Kaggle hold what a folder holds, and wait until it does.
 
     Parameters
@@ -139,7 +137,7 @@ def send_half(client: KaggleClient, ref: str, folder: Path, sent: Sent, pace: Pa
         A half of the bundle.
     sent : Sent
         What was sent before.
-    pace : Pace
+    polling : Polling
         How often Kaggle is asked.
 
     Raises
@@ -147,14 +145,14 @@ def send_half(client: KaggleClient, ref: str, folder: Path, sent: Sent, pace: Pa
     InputError
         If it can't be sent, is not ready in time, or lacks a file afterwards.
     """
-    marker = folder / MARKERS[folder.name]
+    marker = folder / HALVES[folder.name]
     content = hashlib.sha256(marker.read_bytes()).hexdigest()
     wanted = sizes_of(marker)
     wanted.pop(DATASET_METADATA, None)  # the client keeps that one
     megabytes = f"{sum(wanted.values()) / 1e6:.1f} MB"
     there = client.dataset(ref)
     if there is not None and not there.is_broken:
-        _wait(client, ref, pace)  # a version on top of one that is still in the making is refused with 403
+        _wait(client, ref, polling)  # a version on top of one that is still in the making is refused with 403
         if sent.of(ref).get("content") == content and not differences(wanted, client.dataset_files(ref)):
             print(f"{ref}: is there as it should be, {megabytes}")
             return
@@ -170,8 +168,8 @@ def send_half(client: KaggleClient, ref: str, folder: Path, sent: Sent, pace: Pa
         raise InputError(
             f"kaggle datasets {words[0]} {ref}: expected that it is being created, found {said[-300:]!r}"
         )
-    _wait(client, ref, pace)
-    _wait_for_version(client, ref, before + 1, pace)
+    _wait(client, ref, polling)
+    _wait_for_version(client, ref, before + 1, polling)
     wrong = differences(wanted, client.dataset_files(ref))
     if wrong:
         raise InputError(
@@ -189,7 +187,7 @@ def differences(wanted: dict[str, int], there: dict[str, int]) -> list[str]:
     wanted : dict of str to int
         Path -> bytes.
     there : dict of str to int
-        The same; a folder may be listed as its .zip, which Kaggle has not unpacked yet.
+        The same, as Kaggle lists it once it has unpacked the folders that were sent as zips.
 
     Returns
     -------
@@ -199,8 +197,7 @@ def differences(wanted: dict[str, int], there: dict[str, int]) -> list[str]:
     wrong = []
     for name, size in wanted.items():
         if name not in there:
-            if f"{name.split('/')[0]}.zip" not in there:
-                wrong.append(f"{name} is missing")
+            wrong.append(f"{name} is missing")
         elif there[name] != size:
             wrong.append(f"{name} has {there[name]} bytes instead of {size}")
     return wrong
@@ -218,7 +215,7 @@ def _write_dataset_metadata(ref: str, folder: Path) -> None:
     )
 
 
-def _wait(client: KaggleClient, ref: str, pace: Pace) -> None:
+def _wait(client: KaggleClient, ref: str, polling: Polling) -> None:
     """Wait until a dataset is ready."""
     began = told = time.monotonic()
     while True:
@@ -230,28 +227,28 @@ def _wait(client: KaggleClient, ref: str, pace: Pace) -> None:
             raise InputError(
                 f"{ref}: Kaggle could not make the dataset ({words}); give the command again, it sends a new version"
             )
-        if time.monotonic() - began > pace.patience_s:
+        if time.monotonic() - began > polling.patience_s:
             raise InputError(
-                f"{ref}: not ready after {cli.duration(pace.patience_s)} (Kaggle says {words}); give the command again "
-                "later, what has arrived is not sent twice"
+                f"{ref}: not ready after {cli.duration(polling.patience_s)} (Kaggle says {words}); give the command "
+                "again later, what has arrived is not sent twice"
             )
         if time.monotonic() - told > cli.LOG_EVERY_S:
             told = time.monotonic()
             print(f"{ref}: Kaggle says {words}, waiting since {cli.duration(told - began)}", flush=True)
-        time.sleep(pace.every_s)
+        time.sleep(polling.every_s)
 
 
-def _wait_for_version(client: KaggleClient, ref: str, version: int, pace: Pace) -> None:
+def _wait_for_version(client: KaggleClient, ref: str, version: int, polling: Polling) -> None:
     """Wait until the version just sent is the dataset's newest: the one before may still be told as ready."""
     began = time.monotonic()
     while (found := client.dataset_version(ref)) < version:
-        if time.monotonic() - began > pace.patience_s:
+        if time.monotonic() - began > polling.patience_s:
             raise InputError(
-                f"{ref}: version {version} did not appear within {cli.duration(pace.patience_s)}, Kaggle has {found}; "
-                "give the command again"
+                f"{ref}: version {version} did not appear within {cli.duration(polling.patience_s)}, Kaggle has "
+                f"{found}; give the command again"
             )
-        time.sleep(pace.every_s)
-    _wait(client, ref, pace)
+        time.sleep(polling.every_s)
+    _wait(client, ref, polling)
 
 
 def _check_sources(client: KaggleClient, kernels: list[str]) -> None:

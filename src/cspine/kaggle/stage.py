@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,7 +37,7 @@ TAKES: dict[str, tuple[str, ...]] = {
 }
 """Stage -> those whose output it goes on from."""
 ADDS = {"prepare": "volumes", "locate": "labels", "columns": "columns"}
-"""Stage -> the store that it fills in the cache."""
+"""Stage -> the store that it fills, as `CacheLayout` calls it."""
 TRAINS = ("locate", "train")
 """Stages that write to a run."""
 
@@ -83,7 +81,7 @@ def marker_of(stage: str) -> str:
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Session:
     """One version of a kernel."""
 
     stage: str
@@ -109,8 +107,8 @@ class Sitting:
         raw = self._input("train.csv", "the competition's data")
         code = storage.read_json(self._input(CODE, "the dataset with the code") / CODE)
         summary = Summary(self.stage, code["preset"], code.get("git", "unknown"))
-        with _scratch() as scratch:
-            cache, run = scratch / "cache", scratch / "run"
+        with tempfile.TemporaryDirectory(prefix="cspine-", ignore_cleanup_errors=True) as scratch:
+            cache, run = Path(scratch) / "cache", Path(scratch) / "run"
             self._take_over(cache, run)
             if self.stage == "train":
                 _unpack_if_there_is_room(StudyStore.of(CacheLayout(cache).columns))
@@ -186,7 +184,7 @@ class Sitting:
             summary.done = sum(layout.slice_logits(fold).is_file() for fold in range(folds))
             summary.complete = summary.done == folds
             return
-        folder = cache / ADDS[self.stage]
+        folder: Path = getattr(CacheLayout(cache), ADDS[self.stage])
         if not (folder / SETTINGS).is_file():  # not a single study
             return
         store = StudyStore.of(folder)
@@ -206,9 +204,11 @@ class Sitting:
         for path in sorted(cache.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 storage.write_bytes(target / path.name, path.read_bytes())
-        if self.stage in ADDS and (cache / ADDS[self.stage] / SETTINGS).is_file():
-            store = StudyStore.of(cache / ADDS[self.stage])
-            store.pack_into(target / ADDS[self.stage], _groups(cache, store.uids()))
+        if self.stage in ADDS:
+            folder: Path = getattr(CacheLayout(cache), ADDS[self.stage])
+            if (folder / SETTINGS).is_file():
+                store = StudyStore.of(folder)
+                store.pack_into(target / folder.name, _groups(cache, store.uids()))
         if self.stage in TRAINS and run.is_dir():
             shutil.copytree(
                 run, self.working / "run", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*")
@@ -264,7 +264,7 @@ def _unpack_if_there_is_room(store: StudyStore) -> None:
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """End a process and its children."""
+    """End a process, and whatever is left of its group: workers that it did not take with it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -273,13 +273,6 @@ def _stop(process: subprocess.Popen) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """Give a folder that vanishes."""
-    with tempfile.TemporaryDirectory(prefix="cspine-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def gpus() -> int:
@@ -317,7 +310,7 @@ def main(stage: str, inputs: Path, hours: float = HOURS, processes: int = 0) -> 
         part of its work and failed then ends with 0, too; `make kaggle-status` reads its summary and tells.
     """
     try:
-        summary = Sitting(stage, inputs, Path.cwd(), hours, processes or max(gpus(), 1)).run()
+        summary = Session(stage, inputs, Path.cwd(), hours, processes or max(gpus(), 1)).run()
     except InputError as error:
         print(f"PROBLEM: {error}", flush=True)
         return 1

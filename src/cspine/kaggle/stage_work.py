@@ -5,48 +5,7 @@ from pathlib import Path
 
 from cspine.errors import InputError
 from cspine.settings.layout import DEFAULT_FOLDS, DEFAULT_SEED
-from cspine.settings.presets import PRESETS, Preset
-
-
-def prepare(raw: Path, cache: Path, preset: Preset) -> None:
-    """Read every series.
-
-    Parameters
-    ----------
-    raw : Path
-        The competition folder.
-    cache : Path
-        The cache.
-    preset : Preset
-        The settings.
-    """
-    from cspine.preprocessing.prepare import prepare as prepare_all
-    from cspine.preprocessing.stores import open_volumes
-
-    store = open_volumes(cache, preset)
-    batch = prepare_all(raw, store, preset.locator.spacing_mm)
-    batch.print_summary("prepare", read=raw, wrote=store.folder, counted=("slices", "slices_read"))
-
-
-def columns(raw: Path, cache: Path, preset: Preset) -> None:
-    """Cut the cervical column out of every series.
-
-    Parameters
-    ----------
-    raw : Path
-        The competition folder.
-    cache : Path
-        The cache with the label maps.
-    preset : Preset
-        The settings.
-    """
-    from cspine.competition.tables import read_boxes, read_train
-    from cspine.preprocessing.columns import ColumnsStage, cut_columns
-    from cspine.preprocessing.stores import open_columns, open_labels
-
-    labels, store = open_labels(cache, preset), open_columns(cache, preset)
-    batch = cut_columns(ColumnsStage(raw, labels, store, preset.column), read_train(raw), read_boxes(raw))
-    batch.print_summary("columns", read=raw, wrote=store.folder, counted=("slices", "slices_read"))
+from cspine.settings.presets import PRESETS
 
 
 def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
@@ -72,7 +31,9 @@ def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
     """
     preset = PRESETS[name]  # type: ignore[index]
     if step == "prepare":
-        prepare(raw, cache, preset)
+        from cspine.preprocessing.prepare import prepare_cache
+
+        prepare_cache(raw, cache, preset)
     elif step == "split":
         from cspine.preprocessing.split import split_studies
 
@@ -82,7 +43,9 @@ def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
 
         train_and_label(cache, run, preset)
     elif step == "columns":
-        columns(raw, cache, preset)
+        from cspine.preprocessing.columns import cut_cache
+
+        cut_cache(raw, cache, preset)
     elif step == "cv":
         from cspine.evaluation.cross_validation import cross_validate
 

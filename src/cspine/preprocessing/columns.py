@@ -9,7 +9,7 @@ import pandas as pd
 
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.labels import LEVELS
-from cspine.competition.tables import BOX_FIELDS
+from cspine.competition.tables import BOX_FIELDS, read_boxes, read_train
 from cspine.dicom.reader import WITHOUT_FAST_DECODER, read_study
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.errors import InputError
@@ -17,9 +17,11 @@ from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.boxes import place_boxes
 from cspine.preprocessing.column import cut_column
+from cspine.preprocessing.stores import open_columns, open_labels
 from cspine.preprocessing.verdict import Verdict
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.preprocessing import ColumnSettings
+from cspine.settings.presets import Preset
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,41 @@ def cut_columns(
             f"{stage.columns.folder}: none of {len(located)} studies gives a column, {uid} for one: {reason}"
         )
     return batch
+
+
+def cut_cache(
+    raw: Path,
+    cache: Path,
+    preset: Preset,
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008 (frozen)
+) -> None:
+    """Cut the columns that a cache lacks, list what failed, print the figures.
+
+    Parameters
+    ----------
+    raw : Path
+        The competition folder.
+    cache : Path
+        The cache with the label maps, which gets the columns.
+    preset : Preset
+        The settings.
+    execution : ExecutionSettings
+        Where the studies are worked on.
+
+    Raises
+    ------
+    InputError
+        As `cut_columns`.
+    """
+    labels, columns = open_labels(cache, preset), open_columns(cache, preset)
+    stage = ColumnsStage(raw, labels, columns, preset.column)
+    batch = cut_columns(stage, read_train(raw), read_boxes(raw), execution)
+    batch.print_summary(
+        "columns",
+        read=f"{raw} and {labels.folder}",
+        wrote=columns.folder,
+        counted=("slices", "slices_read"),
+    )
 
 
 def cut_study(

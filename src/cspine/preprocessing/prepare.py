@@ -12,7 +12,9 @@ from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.masks import read_mask
 from cspine.preprocessing.resampling import resample
+from cspine.preprocessing.stores import open_volumes
 from cspine.settings.execution import ExecutionSettings
+from cspine.settings.presets import Preset
 
 
 def prepare(
@@ -63,6 +65,35 @@ def prepare(
             "with --retry-failed"
         )
     return batch
+
+
+def prepare_cache(
+    raw: Path,
+    cache: Path,
+    preset: Preset,
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008 (frozen)
+) -> None:
+    """Prepare what a cache lacks, list what failed, print the figures.
+
+    Parameters
+    ----------
+    raw : Path
+        The competition folder.
+    cache : Path
+        The cache, which gets the volumes.
+    preset : Preset
+        The settings.
+    execution : ExecutionSettings
+        Where the studies are worked on.
+
+    Raises
+    ------
+    InputError
+        As `prepare`.
+    """
+    store = open_volumes(cache, preset)
+    batch = prepare(raw, store, preset.locator.spacing_mm, execution)
+    batch.print_summary("prepare", read=raw, wrote=store.folder, counted=("slices", "slices_read"))
 
 
 def prepare_study(

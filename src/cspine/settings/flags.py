@@ -81,10 +81,10 @@ class PredictFlags:
 
     input: Path
     """What to look through: a DICOM file, a folder with folders, a zip, or a NIfTI file."""
-    run: Path = DEFAULT_RUN
-    """The run or blend whose models are asked."""
     out: Path = Path("data/predictions")
     """The folder for predictions.csv, index.html, and a JSON file and a picture a series."""
+    run: Path = DEFAULT_RUN
+    """The run or blend whose models are asked."""
     labels: bool = False
     """Write the label map of each scan as NIfTI, too."""
     names: bool = False

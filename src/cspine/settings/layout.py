@@ -30,6 +30,7 @@ FOLD_LOGITS = "fold_logits.csv"
 DEFAULT_RAW = Path("data/raw/rsna-2022-cervical-spine-fracture-detection")
 DEFAULT_CACHE = Path("data/cache") / DEFAULT_PRESET
 DEFAULT_RUN = Path("data/runs") / DEFAULT_PRESET
+DEFAULT_WHEELS = Path("data/wheels")
 DEFAULT_OUT = Path("data/submissions") / DEFAULT_PRESET
 DEFAULT_FOLDS, DEFAULT_SEED = 5, 2022
 """Of the split."""

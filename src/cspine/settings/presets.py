@@ -175,6 +175,22 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
+def for_trying(preset: Preset) -> bool:
+    """Whether a run of this preset is for trying the kit: it learns on synthetic scans, or nothing.
+
+    Parameters
+    ----------
+    preset : Preset
+        As stored in a checkpoint.
+
+    Returns
+    -------
+    bool
+        True for smoke and demo, by their stacks.
+    """
+    return preset.stacks in (PRESETS["smoke"].stacks, PRESETS["demo"].stacks)
+
+
 @dataclass(frozen=True, config=STRICT)
 class Machine:
     """What a preset is for, and how fast it is taken to be."""

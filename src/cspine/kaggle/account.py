@@ -1,4 +1,4 @@
-"""What of ours is on Kaggle: its names, and what was sent when."""
+"""An account on Kaggle: the names of its datasets and kernels, and what was sent when."""
 
 import re
 from dataclasses import dataclass
@@ -9,15 +9,13 @@ from cspine import storage
 from cspine.errors import InputError
 from cspine.kaggle.client import KaggleClient
 
-HALVES = ("code", "models")
-"""The datasets, each a half of the bundle."""
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])")
 """A Kaggle user name, or the name of a dataset or a kernel."""
 
 
 @dataclass(frozen=True)
-class Ours:
-    """The names of our datasets and kernels."""
+class Account:
+    """Whose the datasets and kernels are, and how they are called."""
 
     owner: str
     """A Kaggle user name."""
