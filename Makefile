@@ -24,10 +24,14 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
-GPUS   ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c GPU || true)
+comma  := ,
+# As many as CUDA_VISIBLE_DEVICES names, or else as there are.
+GPUS   ?= $(if $(filter undefined,$(origin CUDA_VISIBLE_DEVICES)),$(shell nvidia-smi --list-gpus 2>/dev/null | grep -c GPU || \
+  true),$(words $(filter-out -%,$(subst $(comma), ,$(CUDA_VISIBLE_DEVICES)))))
 PROCESSES := $(if $(filter-out 0,$(GPUS)),$(GPUS),1)
-# One process needs no torchrun, which would hide an error behind a page of its own.
-TRAINER   := $(if $(filter 1,$(PROCESSES)),$(PY),$(VENV)/bin/torchrun --standalone --nproc-per-node=$(PROCESSES) --)
+# One process needs no torchrun, which would hide an error behind a page of its own; several meet at an address that
+# needs no name server.
+TRAINER   := $(if $(filter 1,$(PROCESSES)),$(PY),$(VENV)/bin/torchrun --standalone --local-addr=127.0.0.1 --nproc-per-node=$(PROCESSES) --)
 EXTRA  ?=
 
 # A misspelt variable would be ignored, and a stage run with its default.
@@ -36,6 +40,12 @@ KNOWN := PRESET RAW CACHE RUN FOLDS FOLD ENCODER OUT SUBMISSION SOLUTION LEADERB
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(KNOWN),$(name)))))
 ifneq ($(UNKNOWN),)
 $(error no variable $(firstword $(UNKNOWN)); expected one of $(KNOWN))
+endif
+
+# These take no further flags; to ignore them would be worse than to refuse them.
+NO_EXTRA := help setup demo notebooks lint format
+ifneq ($(and $(filter command,$(firstword $(origin EXTRA))),$(filter $(NO_EXTRA),$(or $(MAKECMDGOALS),help))),)
+$(error EXTRA= is for targets that run one script; $(firstword $(filter $(NO_EXTRA),$(or $(MAKECMDGOALS),help))) runs none or several)
 endif
 
 # Whether a file is there; $(wildcard) would take a blank in its name for the end of it.
@@ -50,7 +60,8 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv with the versions of Kaggle's image
 
 $(READY): requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else \
+	  "error: Python 3.11 or 3.12 is needed, the versions of Kaggle and of its packages; found %d.%d; name another: make setup PYTHON=python3.12" % v)'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet -r requirements.txt
 	touch $@
@@ -70,17 +81,17 @@ pretrain-locator: $(READY)  ## [OUT=]: train the locator that comes with the kit
 	  $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
-	$(PY) src/describe.py --raw "$(RAW)" --cache "$(CACHE)"
+	$(PY) src/describe.py --raw "$(RAW)" --cache "$(CACHE)" $(EXTRA)
 
 prepare: $(READY)  ## RAW= CACHE= PRESET=: read every series, cache it at the locator's spacing
 	$(PY) src/prepare.py --raw "$(RAW)" --cache "$(CACHE)" --preset $(PRESET) $(EXTRA)
 
 split: $(READY)  ## RAW= CACHE= FOLDS= [LEADERBOARD=1 OUT=]: give every study a fold, once; or make a local competition
 	$(PY) src/split.py --raw "$(RAW)" --cache "$(CACHE)" --folds $(FOLDS) \
-	  $(if $(LEADERBOARD),--leaderboard "$(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/raw/leaderboard)")
+	  $(if $(LEADERBOARD),--leaderboard "$(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/raw/leaderboard)") $(EXTRA)
 
 locate: $(READY)  ## CACHE= RUN= PRESET=: train the locator folds, label every study out of fold
-	$(PY) src/locate.py --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET)
+	$(PY) src/locate.py --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) $(EXTRA)
 
 columns: $(READY)  ## RAW= CACHE= PRESET=: cut C1-C7 out of every series, cache it at the classifier's spacing
 	$(PY) src/columns.py --raw "$(RAW)" --cache "$(CACHE)" --preset $(PRESET) $(EXTRA)
@@ -90,19 +101,19 @@ train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD= [ENCODER=]: train the classif
 	  $(if $(ENCODER),--encoder $(ENCODER)) $(EXTRA)
 
 plan: $(READY)  ## PRESET=: say what a preset needs before it is trained: memory, arithmetic, hours
-	$(PY) src/plan.py --preset $(PRESET)
+	$(PY) src/plan.py --preset $(PRESET) $(EXTRA)
 
 tensorboard: $(READY)  ## RUN=: show the learning curves of a run in the browser
-	$(PY) -m tensorboard.main --logdir "$(RUN)"
+	$(PY) -m tensorboard.main --logdir "$(RUN)" $(EXTRA)
 
 cv: $(READY)  ## RAW= CACHE= RUN=: merge the folds, calibrate, score out of fold
-	$(PY) src/cv.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)"
+	$(PY) src/cv.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" $(EXTRA)
 
 blend: $(READY)  ## RAW= RUNS= OUT=: weigh several runs, write a folder that is asked and pushed like a run
-	$(PY) src/blend.py --raw "$(RAW)" --runs $(RUNS) --out "$(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)"
+	$(PY) src/blend.py --raw "$(RAW)" --runs $(RUNS) --out "$(if $(filter command,$(word 1,$(origin OUT))),$(OUT),data/runs/blend)" $(EXTRA)
 
 submission: $(READY)  ## RAW= RUN= OUT=: run the Kaggle kernel's script here, check its submission.csv
-	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)"
+	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)" $(EXTRA)
 
 score: $(READY)  ## RAW= [RUN=|RUNS=] SUBMISSION= SOLUTION=: score a submission, and runs out of fold
 	$(PY) src/score.py --raw "$(RAW)" $(if $(RUNS),--runs $(RUNS),$(if $(call HAS,$(RUN)/oof.csv),--runs "$(RUN)")) \
@@ -110,13 +121,13 @@ score: $(READY)  ## RAW= [RUN=|RUNS=] SUBMISSION= SOLUTION=: score a submission,
 
 report: $(READY)  ## RAW= CACHE= RUN= PRESET=: write RUN/report.html with scores and pictures
 	$(PY) src/report.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) \
-	  $(if $(call HAS,$(OUT)/inference.json),--inference "$(OUT)/inference.json")
+	  $(if $(call HAS,$(OUT)/inference.json),--inference "$(OUT)/inference.json") $(EXTRA)
 
 predict: $(READY)  ## IN= RUN= [OUT=]: ask the models about every CT of a neck in a folder, an export, a zip
 	$(PY) src/predict.py --input "$(IN)" --run "$(RUN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
 
 locate-scan: $(READY)  ## IN= [OUT=]: name the vertebrae of any CT: a DICOM folder, or a NIfTI file
-	$(PY) src/locate_scan.py --input "$(IN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)")
+	$(PY) src/locate_scan.py --input "$(IN)" $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
 
 # Times are left out and what a cell prints is merged, so that a second run changes nothing. tqdm would warn,
 # with its path, that ipywidgets are not there.
@@ -130,7 +141,7 @@ notebooks: $(READY)  ## execute the notebooks on the demo (after make demo)
 	  --NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor notebooks/*.ipynb
 
 wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the network)
-	$(PY) src/wheels.py
+	$(PY) src/wheels.py $(EXTRA)
 
 IMAGE  := .venv-image
 IMAGE_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12 /usr/bin/python3.12 /usr/local/bin/python3.12))
@@ -146,7 +157,7 @@ $(IMAGE)/.ready: requirements.txt
 image-submission: $(READY)  ## RAW= RUN= OUT=: as submission, in Python 3.12 with the packages of Kaggle's image and the wheels
 	@if test -z "$(IMAGE_PYTHON)"; then echo "NOT TRIED: no python3.12 here, so the kernel, the wheels and the checkpoints were not tried in Kaggle's Python"; \
 	else $(MAKE) --no-print-directory $(IMAGE)/.ready && \
-	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)" --python $(IMAGE)/bin/python; fi
+	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)" --python $(IMAGE)/bin/python $(EXTRA); fi
 
 bundle: $(READY)  ## RUN=|CODE_ONLY=1 PRESET=: put together what travels to Kaggle: code and wheels, and a run's models
 	$(PY) src/bundle.py $(if $(CODE_ONLY),--code-only,--run "$(RUN)") --preset $(PRESET) $(EXTRA)
@@ -206,10 +217,10 @@ pictures: $(READY)  ## draw docs/pipeline.png and docs/replica.png (after make d
 	$(PY) benchmarks/pictures.py $(EXTRA)
 
 test: $(READY)  ## run the tests, but for those of the whole pipeline
-	$(PY) -m pytest -q -m "not pipeline" -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest -q -m "not pipeline" -n auto --maxprocesses 4 --dist loadfile $(EXTRA)
 
 test-pipeline: $(READY)  ## kill the pipeline at random moments and compare what it ends in
-	$(PY) -m pytest -q -m pipeline
+	$(PY) -m pytest -q -m pipeline $(EXTRA)
 
 lint: $(READY)  ## check style, format and types
 	$(VENV)/bin/ruff check .

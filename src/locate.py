@@ -3,13 +3,13 @@
 from pydantic.dataclasses import dataclass
 
 from cspine import cli
-from cspine.settings.flags import CacheFlag, PresetFlag, RunFlag
+from cspine.settings.flags import CacheFlag, LoaderFlag, PresetFlag, RunFlag
 from cspine.settings.presets import PRESETS
 from cspine.settings.strict import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)
-class Flags(PresetFlag, RunFlag, CacheFlag):
+class Flags(LoaderFlag, PresetFlag, RunFlag, CacheFlag):
     """Flags of locate.py."""
 
 
@@ -23,7 +23,7 @@ def main(flags: Flags) -> None:
     """
     from cspine.training.locate import train_and_label
 
-    train_and_label(flags.cache, flags.run, PRESETS[flags.preset])
+    train_and_label(flags.cache, flags.run, PRESETS[flags.preset].for_machine(flags.loader_workers))
 
 
 if __name__ == "__main__":

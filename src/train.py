@@ -5,13 +5,13 @@ from dataclasses import replace
 from pydantic.dataclasses import dataclass
 
 from cspine import cli
-from cspine.settings.flags import CacheFlag, PresetFlag, RawFlag, RunFlag
+from cspine.settings.flags import CacheFlag, LoaderFlag, PresetFlag, RawFlag, RunFlag
 from cspine.settings.presets import PRESETS
 from cspine.settings.strict import STRICT
 
 
 @dataclass(frozen=True, config=STRICT)
-class Flags(PresetFlag, RunFlag, CacheFlag, RawFlag):
+class Flags(LoaderFlag, PresetFlag, RunFlag, CacheFlag, RawFlag):
     """Flags of train.py."""
 
     fold: str = "all"
@@ -34,7 +34,7 @@ def main(flags: Flags) -> None:
     """
     from cspine.training.classify import classify
 
-    preset = PRESETS[flags.preset]
+    preset = PRESETS[flags.preset].for_machine(flags.loader_workers)
     if flags.encoder:
         preset = preset.with_encoder(flags.encoder)
     if not flags.pretrained:

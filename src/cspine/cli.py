@@ -1,5 +1,6 @@
 """What every script shares: flags, one line a stage, a progress bar, exit code 2."""
 
+import io
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from cspine.errors import InputError
+from cspine.errors import InputError, os_error_words, printable
 
 Flags = TypeVar("Flags")
 
@@ -22,8 +23,8 @@ LOG_EVERY_S = 60.0
 def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
     """Parse the command line into `flags_type`, call `main`, and end as a script should.
 
-    Exit codes: 0 done; 2 something handed in can't be used (message on stderr); anything else is our fault
-    and keeps its traceback.
+    Exit codes: 0 done; 2 something handed in can't be used, or the operating system refuses it (message on
+    stderr); 130 stopped with Ctrl-C; anything else is our fault and keeps its traceback.
 
     Parameters
     ----------
@@ -40,6 +41,12 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
     import tyro  # only scripts parse flags; the kernel's image lacks tyro
     from pydantic import ValidationError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal of Latin letters, names that are no text
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's own, inherited, may not be installed here
     names = {field.name for field in fields(flags_type)}  # type: ignore[arg-type]
     words = [SHORT[word] if word in SHORT and SHORT[word][2:] in names else word for word in sys.argv[1:]]
     try:
@@ -56,7 +63,10 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
             print(f"error: {flag}: {problem['msg']}, got {problem['input']!r}", file=sys.stderr)
         sys.exit(2)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {printable(os_error_words(error))}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -75,7 +85,7 @@ def log_stage(stage: str, *, read: Any, wrote: Any, **facts: Any) -> None:
         Further figures by name; underscores in a name are printed as spaces.
     """
     figures = "".join(f", {name.replace('_', ' ')} {value}" for name, value in facts.items())
-    print(f"{stage:<11} read {read} -> wrote {wrote}{figures}", flush=True)
+    print(printable(f"{stage:<11} read {read} -> wrote {wrote}{figures}"), flush=True)
 
 
 def on_terminal() -> bool:

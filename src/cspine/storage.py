@@ -19,6 +19,10 @@ import pandas as pd
 
 from cspine.errors import InputError
 
+LONGEST_NAME = 200
+"""Bytes of a file's name that its temporary name begins with; file systems take 255."""
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What file systems without locks answer."""
 FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -72,7 +76,8 @@ def temporary_beside(path: Path) -> Path:
     Path
         The temporary file's path; it ends in .tmp.
     """
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    begin = os.fsdecode(os.fsencode(path.name)[:LONGEST_NAME])
+    return path.with_name(f".{begin}.{secrets.token_hex(6)}.tmp")
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -107,7 +112,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically.
+    """Write UTF-8 text atomically; what is no text, as in names of files that are not UTF-8, is written in digits.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def write_text(path: Path | str, text: str) -> None:
     DiskFull
         If the disk is full.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -233,7 +238,7 @@ def read_json(path: Path | str, made_by: str = "") -> Any:
 def locked(folder: Path | str, what: str, take: bool = True) -> Iterator[None]:
     """Hold a folder for one process; a second one waits and says so.
 
-    The lock dies with its process.
+    The lock dies with its process. On a file system without locks a line says so, and nothing is held.
 
     Parameters
     ----------
@@ -267,4 +272,11 @@ def locked(folder: Path | str, what: str, take: bool = True) -> Iterator[None]:
         except BlockingIOError:
             print(f"{what}: another process is at work in {folder}; waiting for it", file=sys.stderr)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            words = (
+                "its file system has no locks; see to it that no other process works there at the same time"
+            )
+            print(f"{what}: {folder}: {words}", file=sys.stderr)
         yield

@@ -12,8 +12,8 @@ import pytest
 from helpers.series import phantom, slices_of, write_series
 
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
-from cspine.errors import InputError
-from cspine.evaluation.exam_report import NOT_A_DEVICE, clean, file_name
+from cspine.errors import InputError, printable
+from cspine.evaluation.exam_report import NOT_A_DEVICE, file_name
 from cspine.evaluation.exams import predict_exams
 from cspine.settings.flags import PredictFlags
 
@@ -196,7 +196,7 @@ def test_no_name_leads_out_of_the_folder(uid, path):
 
 def test_a_uid_is_its_own_name_and_text_from_files_is_harmless():
     assert file_name("1.2.840.1", "whatever") == "1.2.840.1"
-    assert clean("a\x1b[31mb\nc\u202ed") == "a?[31mb?c?d"
+    assert printable("a\x1b[31mb\nc\u202ed") == "a?[31mb?c?d"
 
 
 def test_a_run_that_is_not_there_is_said(export, tmp_path):

@@ -13,12 +13,15 @@ import pandas as pd
 from cspine import storage
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.dicom.exams import ExamSeries
+from cspine.errors import printable
 from cspine.evaluation.page import STYLE
 
 NOT_A_DEVICE = "Not a medical device. It must not be used to diagnose or treat anyone."
 SYNTHETIC = "The run was trained on synthetic scans: what it says means nothing for a patient."
 TABLE, PAGE = "predictions.csv", "index.html"
 DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
+LONGEST = 300
+"""Letters that are kept of a text from a file."""
 UID = re.compile(r"[0-9]+(?:\.[0-9]+)+")
 
 
@@ -150,30 +153,14 @@ def row_of(series: ExamSeries, root: Path, names: bool) -> ExamRow:
     path = str(series.folder.relative_to(root))
     return ExamRow(
         name=file_name(series.series, f"{series.patient} {series.study} {path}"),
-        path=clean(path),
-        patient_id=clean(series.patient),
-        patient_name=clean(series.name) if names else "",
-        study_uid=clean(series.study),
-        series_uid=clean(series.series),
-        description=clean(series.description),
+        path=printable(path, LONGEST),
+        patient_id=printable(series.patient, LONGEST),
+        patient_name=printable(series.name, LONGEST) if names else "",
+        study_uid=printable(series.study, LONGEST),
+        series_uid=printable(series.series, LONGEST),
+        description=printable(series.description, LONGEST),
         slices=len(series.files),
     )
-
-
-def clean(words: str) -> str:
-    """Make text that came from files harmless to print and to draw.
-
-    Parameters
-    ----------
-    words : str
-        Any text.
-
-    Returns
-    -------
-    str
-        Without control characters, at most 300 letters.
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in words)[:300]
 
 
 def write_row(out: Path, row: ExamRow) -> None:

@@ -13,17 +13,17 @@ from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.competition.submission import probability_of
 from cspine.dicom.exams import IMAGES, ExamSeries, Found, Instance, find_exams, lay_out
 from cspine.dicom.volume import Volume
-from cspine.errors import InputError
+from cspine.errors import InputError, printable
 from cspine.evaluation.calibration import Calibration
 from cspine.evaluation.exam_report import (
     DONE,
     LEFT_OUT,
+    LONGEST,
     NOT_A_DEVICE,
     PAGE,
     SYNTHETIC,
     TABLE,
     ExamRow,
-    clean,
     file_name,
     read_row,
     row_of,
@@ -99,7 +99,7 @@ def predict_exams(flags: PredictFlags) -> int:
     done = sum(row.status == DONE for row in rows.values())
     for row in rows.values():
         _tell(row)
-    others = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(found.others.items()))
+    others = ", ".join(f"{count} {printable(kind)}" for kind, count in sorted(found.others.items()))
     cli.log_stage(
         "predict",
         read=flags.input,
@@ -152,17 +152,17 @@ def _rows_of(
         if series.modality not in IMAGES:
             row.status, row.reason = (
                 LEFT_OUT,
-                f"Modality (0008,0060) is {clean(series.modality)}, expected CT",
+                f"Modality (0008,0060) is {printable(series.modality)}, expected CT",
             )
         else:
             waiting[row.name] = series
     for path in found.niftis:
         shown = str(path.relative_to(found.root))
-        row = ExamRow(file_name("", shown), clean(shown), made_from=stamp_of([path], key))
+        row = ExamRow(file_name("", shown), printable(shown), made_from=stamp_of([path], key))
         rows[row.name] = row
         waiting[row.name] = path
     if not waiting:
-        kinds = ", ".join(f"{count} {clean(kind)}" for kind, count in sorted(found.others.items()))
+        kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in sorted(found.others.items()))
         reasons = "; ".join(sorted({row.reason for row in rows.values()}))
         raise InputError(
             f"{flags.input}: found no CT series ({reasons or kinds or 'no file at all'}); expected DICOM files of a CT "
@@ -210,7 +210,9 @@ class _Exams:
         row.deciding = deciding_slices(said, answer.scan, series)
         row.notes += unlike_training(answer.scan, series)
         row.status = DONE
-        title = f"{clean(row.description or row.path)}, window {self.models.window_name}\n{row.disclaimer}"
+        title = (
+            f"{printable(row.description or row.path)}, window {self.models.window_name}\n{row.disclaimer}"
+        )
         figure = study_picture(column, values, title=title, decided_mm=said.deciding_mm)
         storage.write_bytes(self.flags.out / f"{row.name}.png", png(figure))
         if self.flags.labels and said.labels is not None and said.affine is not None:
@@ -225,7 +227,7 @@ class _Exams:
             words = words.replace(
                 f"study {self.folders[name].name}", f"series {series.series or 'without a UID'}"
             )
-        return clean(words)
+        return printable(words, LONGEST)
 
 
 def deciding_slices(answer: Answer, volume: Volume, series: ExamSeries | None) -> dict[str, dict[str, Any]]:

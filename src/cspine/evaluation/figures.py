@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from cspine.competition.labels import LEVELS, OVERALL, PREDICTION_TYPES
 from cspine.evaluation.calibration import reliability
@@ -29,6 +30,8 @@ def png(figure: Figure) -> bytes:
         The PNG file's content.
     """
     buffer = io.BytesIO()
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a $ in the name of a file is no formula
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
     return buffer.getvalue()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cspine import cli
+from cspine.errors import printable
 from cspine.execution.engine import run_tasks
 from cspine.execution.store import StudyStore
 from cspine.execution.worker import Job, Outcome
@@ -246,19 +247,14 @@ def _resume(store: StudyStore, work: StudyWork, uids: list[str], retry_failed: b
     return batch
 
 
-def _printable(text: str) -> str:
-    """The text without what damaged files may bring into it: line ends, NUL and the like."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 def _row(work: StudyWork, outcome: Outcome) -> dict[str, Any]:
     """A study's row of the index."""
     failed = outcome.error is not None
     return {
         "StudyInstanceUID": outcome.key,
         "status": FAILED if failed else DONE,
-        "reason": _printable(outcome.error or ""),
-        "notes": "" if failed else _printable("; ".join(outcome.value["notes"])),
+        "reason": printable(outcome.error or ""),
+        "notes": "" if failed else printable("; ".join(outcome.value["notes"])),
         **({} if failed else work.columns_of(outcome.value)),
         "seconds": round(outcome.seconds, 2),
     }

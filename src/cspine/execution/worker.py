@@ -17,7 +17,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from cspine.errors import InputError
+from cspine.errors import InputError, os_error_words
 
 MAX_ATTEMPTS = 3
 """Attempts at a task whose process was killed from outside, which says nothing about the task."""
@@ -279,6 +279,8 @@ def _words(error: BaseException) -> str:
     """What an index says about an error: the message alone where it was written for the reader."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return os_error_words(error)
     frames = traceback.extract_tb(error.__traceback__)
     line = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{line}"

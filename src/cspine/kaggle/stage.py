@@ -156,6 +156,7 @@ class Session:
                     "-m",
                     "torch.distributed.run",
                     "--standalone",
+                    "--local-addr=127.0.0.1",  # this machine's name need not be one that can be resolved
                     f"--nproc-per-node={self.processes}",
                     "-m",
                 ]

@@ -29,7 +29,7 @@ def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
     InputError
         As the stages do.
     """
-    preset = PRESETS[name]  # type: ignore[index]
+    preset = PRESETS[name].for_machine()  # type: ignore[index]
     if step == "prepare":
         from cspine.preprocessing.prepare import prepare_cache
 

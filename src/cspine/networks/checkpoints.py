@@ -128,9 +128,46 @@ def _metadata(path: Path, what: str, made_by: str) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return json.loads(file.metadata()[what])
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        found = not_safetensors(Path(path)) or str(error)
         raise InputError(
-            f"{path}: not a checkpoint of this kit ({error}); delete it and run `{made_by}`"
+            f"{path}: not a checkpoint of this kit ({found}); delete it and run `{made_by}`, or get it again"
         ) from error
+
+
+def not_safetensors(path: Path) -> str:
+    """Say what a file is that was taken for weights.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        What it is instead, in words; empty if it can be opened as safetensors.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    """
+    with path.open("rb") as file:
+        begin = file.read(200)
+    if not begin:
+        return "an empty file"
+    if begin.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself, which `git lfs pull` fetches"
+    if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a page of the web, not a file of weights"
+    if begin.startswith((b"PK\x03\x04", b"\x80\x02")):
+        return "a file of pickles, which may run anything that its maker wants"
+    try:
+        with safe_open(path, framework="pt") as opened:
+            opened.keys()
+    except SafetensorError as error:
+        return f"no file of safetensors, or a part of one: {error}"
+    return ""
 
 
 def load_weights(path: Path, model: nn.Module, made_by: str) -> None:

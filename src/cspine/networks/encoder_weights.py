@@ -1,11 +1,13 @@
 """Are an encoder's pretrained weights to be had? Asked before hours of work that need them, answered in seconds."""
 
 import threading
+from pathlib import Path
 
 import huggingface_hub
 import timm
 
 from cspine.errors import InputError
+from cspine.networks.checkpoints import not_safetensors
 from cspine.settings.networks import ClassifierSettings
 
 ANSWER_S = 4.0
@@ -17,7 +19,7 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 def check_encoder_weights(settings: ClassifierSettings, weights: str = "") -> None:
     """Refuse an encoder whose pretrained weights can't be had: neither given, nor here, nor on a hub that answers.
 
-    Nothing is downloaded. With `weights`, or without `pretrained`, there is nothing to ask.
+    Nothing is downloaded. With `weights` the file is looked at; without `pretrained` there is nothing to ask.
 
     Parameters
     ----------
@@ -29,8 +31,10 @@ def check_encoder_weights(settings: ClassifierSettings, weights: str = "") -> No
     Raises
     ------
     InputError
-        Within `ANSWER_S`, with what to do about it.
+        Within `ANSWER_S`, with what to do about it; for a file that holds no safetensors.
     """
+    if weights:
+        _check_file(Path(weights))
     if weights or not settings.pretrained:
         return
     try:
@@ -62,6 +66,18 @@ def check_encoder_weights(settings: ClassifierSettings, weights: str = "") -> No
     thread.join(ANSWER_S)
     if answer[0]:
         raise no_weights(settings.encoder, answer[0])
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what timm would take for a file of pickles, or fail at without a reason."""
+    advice = "expected the model.safetensors of the encoder, as the Hugging Face hub has it"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of weights; {advice}")
+    found = not_safetensors(path)
+    if not found and path.suffix != ".safetensors":
+        found = "safetensors under another name"
+    if found:
+        raise InputError(f"{path}: found {found}; {advice}, with that ending")
 
 
 def no_weights(encoder: str, reason: str) -> InputError:

@@ -43,6 +43,14 @@ class PresetFlag:
     """Settings by name."""
 
 
+@dataclass(frozen=True, config=STRICT)
+class LoaderFlag:
+    """How training's batches are made."""
+
+    loader_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that make batches, for each GPU; 0 where /dev/shm is small. Else the preset's, at most one a CPU."""
+
+
 KernelName = Literal["prepare", "locate", "columns", "train", "inference"]
 """The Kaggle kernels in the order in which they are run; each has a folder in kernels/."""
 

@@ -1,11 +1,14 @@
 """Presets by name: every setting that shapes a run, in one place."""
 
+import os
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from cspine.settings.execution import available_cpus
 from cspine.settings.networks import ClassifierSettings, LocatorSettings
 from cspine.settings.preprocessing import ColumnSettings, StackSettings
 from cspine.settings.strict import STRICT
@@ -69,12 +72,34 @@ class Preset:
         Preset
             Nothing else is changed.
         """
-        encoder = self.encoder_training
+        return self._with_workers(lambda _: workers)
+
+    def for_machine(self, workers: int | None = None) -> "Preset":
+        """Give the same preset with as many workers as this machine can use.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Processes that make batches, for each GPU; else the preset's own, but no more than CPUs for each
+            process that trains.
+
+        Returns
+        -------
+        Preset
+            Nothing else is changed.
+        """
+        most = max(available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+        return self._with_workers(lambda own: min(own, most) if workers is None else workers)
+
+    def _with_workers(self, change: Callable[[int], int]) -> "Preset":
+        def of(training: TrainSettings) -> TrainSettings:
+            return replace(training, workers=change(training.workers))
+
         return replace(
             self,
-            locator_training=replace(self.locator_training, workers=workers),
-            encoder_training=None if encoder is None else replace(encoder, workers=workers),
-            classifier_training=replace(self.classifier_training, workers=workers),
+            locator_training=of(self.locator_training),
+            encoder_training=None if self.encoder_training is None else of(self.encoder_training),
+            classifier_training=of(self.classifier_training),
         )
 
     def with_encoder(self, encoder: str) -> "Preset":

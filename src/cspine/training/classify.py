@@ -34,7 +34,7 @@ from cspine.settings.layout import (
     RunLayout,
 )
 from cspine.settings.presets import Preset
-from cspine.training.datasets import ColumnDataset, VertebraDataset, start_worker
+from cspine.training.datasets import Batches, ColumnDataset, VertebraDataset
 from cspine.training.distributed import DistributedContext, init_distributed
 from cspine.training.losses import competition_loss, slice_loss
 from cspine.training.trainer import FoldTraining, train_network
@@ -356,14 +356,8 @@ def predict(
     slices = torch.zeros(len(dataset), len(LEVELS), stage.preset.stacks.slices)
     batch = 2 * stage.preset.classifier_training.steps_of(context.world_size)[0]
     mine = range(context.rank, len(dataset), context.world_size)
-    loader = torch.utils.data.DataLoader(
-        dataset,
-        batch_size=batch,
-        sampler=[(-1, 0, number) for number in mine],
-        num_workers=stage.preset.classifier_training.workers,
-        worker_init_fn=start_worker,
-    )
-    for part in loader:
+    keys = [(-1, 0, number) for number in mine]
+    for part in Batches(dataset, keys, batch, stage.preset.classifier_training.workers):
         study, of_slices = study_and_slice_logits(
             model, part["images"], part["masks"], context.device, stage.preset.mirrored_too
         )

@@ -1,16 +1,19 @@
 """Training samples from the cache. A sample is drawn from (seed, epoch, repeat, study) and nothing else."""
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cspine.competition.labels import LEVELS
+from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.boxes import LEVEL
 from cspine.preprocessing.column import Column
@@ -23,6 +26,16 @@ from cspine.training.volumes import LabelledVolume, vary_volume
 Key = tuple[int, int, int]
 """(epoch, repeat, number of the study); epoch -1 asks for the sample without variation."""
 
+SHARED_MEMORY = Path("/dev/shm")
+OUT_OF_SHARED_MEMORY = (
+    "Bus error",
+    "shared memory",
+    "No space left",
+    "exited unexpectedly",
+    "signal: Killed",
+)
+"""What PyTorch says of a worker that found no room for its batch."""
+
 
 def start_worker(_: int) -> None:
     """Do what a DataLoader's worker process does first: one thread for cv2, torch sees to its own.
@@ -33,6 +46,50 @@ def start_worker(_: int) -> None:
         The worker's number, which does not count here.
     """
     cv2.setNumThreads(1)
+
+
+class Batches:
+    """A DataLoader whose trouble is told in a sentence.
+
+    dataset: of samples. sampler: their keys. batch_size: how many at once. workers: processes that make them, 0 for
+    none. keep: whether these live on from one pass to the next. pin: whether the batches lie in pinned memory.
+    Going through it raises InputError for samples that can't be read, and for a worker that dies.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampler: "Sampler[Key] | list[Key]",
+        batch_size: int,
+        workers: int,
+        keep: bool = False,
+        pin: bool = False,
+    ) -> None:
+        self._loader = DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            worker_init_fn=start_worker,
+            persistent_workers=keep and workers > 0,
+            pin_memory=pin,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        try:
+            yield from self._loader
+        except InputError as error:  # a worker's comes with its traceback as text
+            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
+        except RuntimeError as error:
+            words = str(error)
+            if "DataLoader worker" not in words or not any(sign in words for sign in OUT_OF_SHARED_MEMORY):
+                raise
+            free_mb = shutil.disk_usage(SHARED_MEMORY).free / 1e6 if SHARED_MEMORY.is_dir() else 0
+            raise InputError(
+                f"{SHARED_MEMORY}: a process that makes batches died, since there is not enough shared or other "
+                f"memory ({free_mb:.0f} MB free there); run again with --loader-workers 0 (slower) or 1, or give the "
+                "container more (docker run --shm-size=8g); what was trained stays"
+            ) from error
 
 
 class EpochSampler(Sampler[Key]):

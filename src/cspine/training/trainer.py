@@ -22,7 +22,6 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from cspine import cli, storage
@@ -31,7 +30,7 @@ from cspine.networks.checkpoints import check_settings, read_description, save_w
 from cspine.networks.precision import autocast, fast_precision
 from cspine.settings.layout import BEST, METRICS, MODEL, STATE
 from cspine.settings.training import TrainSettings
-from cspine.training.datasets import EpochSampler, KeyedDataset, start_worker
+from cspine.training.datasets import Batches, EpochSampler, KeyedDataset
 from cspine.training.distributed import DistributedContext
 from cspine.training.randomness import step_seed
 
@@ -97,14 +96,9 @@ class Trainer(Generic[Network]):
         self.sampler = EpochSampler(
             len(training.dataset), settings.repeats, seed, context.rank, context.world_size
         )
-        self.loader = DataLoader(
-            training.dataset,
-            batch_size=self.at_once,
-            sampler=self.sampler,
-            num_workers=settings.workers,
-            worker_init_fn=start_worker,
-            persistent_workers=settings.workers > 0,
-            pin_memory=self.device.type == "cuda",
+        pin = self.device.type == "cuda"
+        self.batches = Batches(
+            training.dataset, self.sampler, self.at_once, settings.workers, keep=True, pin=pin
         )
         self.steps = -(-len(self.sampler) // self.at_once)
         self.optimizer = create_optimizer_v2(
@@ -170,7 +164,7 @@ class Trainer(Generic[Network]):
         self.sampler.epoch = self.progress.epoch
         self.sampler.skip = self.progress.step * self.at_once
         saved = time.perf_counter()
-        for batch in self.loader:
+        for batch in self.batches:
             self.progress.step += 1
             is_last = self.progress.step == self.steps
             is_update = is_last or self.progress.step % self.accumulated == 0
