@@ -24,19 +24,11 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
-comma  := ,
-# As many as CUDA_VISIBLE_DEVICES names, or else as there are.
-GPUS   ?= $(if $(filter undefined,$(origin CUDA_VISIBLE_DEVICES)),$(shell nvidia-smi --list-gpus 2>/dev/null | grep -c GPU || \
-  true),$(words $(filter-out -%,$(subst $(comma), ,$(CUDA_VISIBLE_DEVICES)))))
-PROCESSES := $(if $(filter-out 0,$(GPUS)),$(GPUS),1)
-# One process needs no torchrun, which would hide an error behind a page of its own; several meet at an address that
-# needs no name server.
-TRAINER   := $(if $(filter 1,$(PROCESSES)),$(PY),$(VENV)/bin/torchrun --standalone --local-addr=127.0.0.1 --nproc-per-node=$(PROCESSES) --)
 EXTRA  ?=
 
 # A misspelt variable would be ignored, and a stage run with its default.
 KNOWN := PRESET RAW CACHE RUN FOLDS FOLD ENCODER OUT SUBMISSION SOLUTION LEADERBOARD IN RUNS OWNER NAME KERNEL MESSAGE \
-  CODE_ONLY PYTHON GPUS EXTRA
+  CODE_ONLY PYTHON EXTRA
 UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(KNOWN),$(name)))))
 ifneq ($(UNKNOWN),)
 $(error no variable $(firstword $(UNKNOWN)); expected one of $(KNOWN))
@@ -97,7 +89,7 @@ columns: $(READY)  ## RAW= CACHE= PRESET=: cut C1-C7 out of every series, cache 
 	$(PY) src/columns.py --raw "$(RAW)" --cache "$(CACHE)" --preset $(PRESET) $(EXTRA)
 
 train: $(READY)  ## RAW= CACHE= RUN= PRESET= FOLD= [ENCODER=]: train the classifier on all GPUs, one fold or all
-	$(TRAINER) src/train.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) --fold $(FOLD) \
+	$(PY) src/train.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) --fold $(FOLD) \
 	  $(if $(ENCODER),--encoder $(ENCODER)) $(EXTRA)
 
 plan: $(READY)  ## PRESET=: say what a preset needs before it is trained: memory, arithmetic, hours

@@ -11,7 +11,7 @@ from cspine.dicom.reader import WITHOUT_FAST_DECODER
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.store import StudyStore
-from cspine.preprocessing.prepare import prepare_study
+from cspine.preprocessing.prepare import prepare_study, sources_of_study
 from cspine.settings.execution import ExecutionSettings
 
 
@@ -22,7 +22,14 @@ def prepare_by_pydicom(
     cache = str(store.folder.absolute())
     uids = read_train(raw)[UID_COLUMN].tolist()
     tasks = {uid: (str(raw.absolute()), uid, cache, store.settings, spacing_mm) for uid in uids}
-    work = StudyWork("prepare", prepare_study_by_pydicom, WITHOUT_FAST_DECODER, SCAN_COLUMNS, scan_columns)
+    work = StudyWork(
+        "prepare",
+        prepare_study_by_pydicom,
+        WITHOUT_FAST_DECODER,
+        SCAN_COLUMNS,
+        scan_columns,
+        sources_of_study,
+    )
     return run_batch(work, tasks, store, execution)
 
 

@@ -1,7 +1,10 @@
-"""Train classifier folds on the cached columns; started by torchrun it uses all GPUs."""
+"""Train classifier folds on the cached columns, with a process for each GPU."""
 
+import sys
 from dataclasses import replace
+from typing import Annotated
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from cspine import cli
@@ -22,6 +25,8 @@ class Flags(LoaderFlag, PresetFlag, RunFlag, CacheFlag, RawFlag):
     """--no-pretrained starts the encoder from random weights."""
     encoder_weights: str = ""
     """A file with timm's weights of the encoder, for machines without a network."""
+    processes: Annotated[int, Field(ge=1)] | None = None
+    """Processes that train together; one for each GPU that CUDA_VISIBLE_DEVICES leaves."""
 
 
 def main(flags: Flags) -> None:
@@ -32,8 +37,15 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
-    from cspine.training.classify import classify
+    import torch
 
+    from cspine.training.classify import classify
+    from cspine.training.launch import is_launched, launch
+
+    processes = flags.processes or max(torch.cuda.device_count(), 1)
+    if processes > 1 and not is_launched():
+        launch(processes, sys.argv)
+        return
     preset = PRESETS[flags.preset].for_machine(flags.loader_workers)
     if flags.encoder:
         preset = preset.with_encoder(flags.encoder)

@@ -1,11 +1,14 @@
 """What every script shares: flags, one line a stage, a progress bar, exit code 2."""
 
 import io
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -16,6 +19,8 @@ Flags = TypeVar("Flags")
 
 SHORT = {"-i": "--input", "-o": "--out"}
 """Short forms of flags, in the scripts that have them."""
+TOLD_TO_STARTER = "TORCHELASTIC_ERROR_FILE"
+"""Variable by which torchrun's agent names a file to each process that it starts, for its error."""
 LOG_EVERY_S = 60.0
 """How often long work says in a log how far it is."""
 
@@ -39,7 +44,6 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
         With code 2, if a flag or something that it names can't be used.
     """
     import tyro  # only scripts parse flags; the kernel's image lacks tyro
-    from pydantic import ValidationError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -49,10 +53,33 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own, inherited, may not be installed here
     names = {field.name for field in fields(flags_type)}  # type: ignore[arg-type]
     words = [SHORT[word] if word in SHORT and SHORT[word][2:] in names else word for word in sys.argv[1:]]
-    try:
+    with errors_told():
         main(tyro.cli(flags_type, args=words, description=sys.modules[main.__module__].__doc__))
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """End as a script should: what went wrong as a sentence, and the exit code that `run` states.
+
+    One of several processes that train together hands its sentence to the one that started them.
+
+    Yields
+    ------
+    None
+        While errors are watched for.
+
+    Raises
+    ------
+    SystemExit
+        With code 2, 130 or 141.
+    """
+    from pydantic import ValidationError
+
+    try:
+        yield
     except KeyboardInterrupt:
-        print("stopped; run again to go on", file=sys.stderr)
+        if TOLD_TO_STARTER not in os.environ:
+            print("stopped; run again to go on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; nothing to say
@@ -60,14 +87,23 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
     except ValidationError as error:
         for problem in error.errors():
             flag = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")
-            print(f"error: {flag}: {problem['msg']}, got {problem['input']!r}", file=sys.stderr)
+            _tell(f"{flag}: {problem['msg']}, got {problem['input']!r}")
         sys.exit(2)
     except InputError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        _tell(str(error))
         sys.exit(2)
     except OSError as error:
-        print(f"error: {printable(os_error_words(error))}", file=sys.stderr)
+        _tell(os_error_words(error))
         sys.exit(2)
+
+
+def _tell(words: str) -> None:
+    """Print an error's sentence, or leave it where torchrun's agent looks for it."""
+    starter = os.environ.get(TOLD_TO_STARTER)
+    if starter:
+        Path(starter).write_text(json.dumps({"message": printable(words), "timestamp": "0"}))
+    else:
+        print(f"error: {printable(words)}", file=sys.stderr)
 
 
 def log_stage(stage: str, *, read: Any, wrote: Any, **facts: Any) -> None:

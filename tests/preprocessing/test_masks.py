@@ -150,6 +150,20 @@ def save(path, data):
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_labels_near_whole_numbers_are_whole(tmp_path, volume, suffix):
+    """As an editor stores them with a scl_slope: 6.99986 for 7."""
+    path = write_mask(tmp_path / "whole.nii", drawn(), volume.affine, "PIR")
+    image = nibabel.load(path)
+    near = np.asanyarray(image.dataobj).astype(np.float32) * np.float32(0.99998)
+    nibabel.save(nibabel.Nifti1Image(near, image.affine), tmp_path / f"near{suffix}")
+    whole, found = read_mask(path, volume), read_mask(tmp_path / f"near{suffix}", volume)
+    np.testing.assert_array_equal(found.labels, whole.labels)
+    nibabel.save(nibabel.Nifti1Image(near * np.float32(0.98), image.affine), tmp_path / f"far{suffix}")
+    with pytest.raises(InputError, match="expected whole numbers"):
+        read_mask(tmp_path / f"far{suffix}", volume)
+
+
 def test_masks_that_can_not_be_used(tmp_path, volume):
     path = tmp_path / "m.nii"
     labels = drawn().astype(np.uint16)

@@ -1,6 +1,8 @@
 """The first stage over a small competition: what is made, resumed, refused and told."""
 
+import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,37 @@ def test_a_bad_mask_costs_the_mask(tmp_path):
     result = prepare(raw, store, 2.0, ExecutionSettings(workers=1))
     assert result.done == result.noted == 1 and not store.holds(REVERSED, "labels")
     assert "mask left out" in store.read_index()["notes"][0]
+
+
+@pytest.mark.slow
+def test_what_changed_since_is_done_anew_and_nothing_else(tmp_path):
+    raw = competition(tmp_path / "raw", [GOOD, REVERSED])
+    mask = raw / "segmentations" / f"{REVERSED}.nii"
+    kept = mask.read_bytes()
+    mask.unlink()
+    store = open_store(tmp_path)
+
+    def again():
+        batch = prepare(raw, store, 2.0, ExecutionSettings(workers=1))
+        return batch.reused, batch.changed, batch.done
+
+    assert again() == (0, 0, 2) and not store.holds(REVERSED, "labels")
+    assert again() == (2, 0, 2)
+    with gzip.open(f"{mask}.gz", "wb") as file:
+        file.write(kept)
+    assert again() == (1, 1, 2) and store.holds(REVERSED, "labels"), "a mask came, compressed"
+    (raw / "segmentations" / f"{REVERSED}.nii.gz").unlink()
+    assert again() == (1, 1, 2) and not store.holds(REVERSED, "labels"), "and went"
+    files = sorted((raw / "train_images" / GOOD).iterdir())
+    files[4].unlink()
+    assert again() == (1, 1, 2) and "between 9 slices" in str(store.meta(GOOD)["notes"]), (
+        "a series lost a slice"
+    )
+    for number, file in enumerate(files[:4]):
+        os.utime(file, ns=(number, number))
+    assert again() == (2, 0, 2), "times alone are no change"
+    shutil.rmtree(raw / "train_images" / GOOD)
+    assert again() == (2, 0, 2), "what is prepared stays when the series is taken away"
 
 
 def test_no_usable_study(tmp_path):

@@ -1,6 +1,7 @@
 """What a preset costs: memory that fits the GPU that it is for, arithmetic, hours."""
 
 import re
+import weakref
 
 import pytest
 import torch
@@ -22,6 +23,20 @@ def test_kept_bytes_are_counted_as_they_are():
     a, b = torch.ones(10, 20, requires_grad=True), torch.ones(20, 30, requires_grad=True)
     assert saved_bytes(lambda: (a @ b).sum()) == 4 * (10 * 20 + 20 * 30)
     assert saved_bytes(lambda: (a[:5] @ b).sum() + (a[5:] @ b).sum()) == 4 * (10 * 20 + 20 * 30)
+
+
+def test_what_was_counted_is_let_go():
+    """A graph whose nodes hold their own outputs is never freed: gigabytes for each preset."""
+    made = []
+
+    def compute():
+        made.append(torch.ones(10, requires_grad=True).exp())
+        return made[0].sum()
+
+    saved_bytes(compute)
+    gone = weakref.ref(made[0])
+    made.clear()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("network", ["encoder", "classifier"])

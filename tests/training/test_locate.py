@@ -8,6 +8,7 @@ import torch
 from helpers.necks import LOCATE, uid, volumes
 
 from cspine.errors import InputError
+from cspine.execution.sources import MADE_FROM
 from cspine.execution.store import StudyStore
 from cspine.settings.layout import LOCATOR, RunLayout
 from cspine.training import locate
@@ -94,6 +95,20 @@ def test_only_what_is_missing_is_labelled(trained):
     assert label_studies(stage, labels) == 0
     shutil.rmtree(labels.folder / uid(3))
     assert label_studies(stage, labels) == 1 and labels.has(uid(3))
+
+
+def test_a_study_whose_volume_changed_is_labelled_anew(trained):
+    stage, labels = trained
+    arrays, meta = stage.volumes.read(uid(3), mmap=False)
+    before = labels.meta(uid(3))
+    stage.volumes.write(
+        uid(3), {**arrays, "volume": arrays["volume"][::-1]}, {**meta, MADE_FROM: {"names": "x"}}
+    )
+    assert label_studies(stage, labels) == 1
+    assert labels.meta(uid(3))["digest"] != before["digest"]
+    stage.volumes.write(uid(3), arrays, meta)
+    assert label_studies(stage, labels) == 1
+    assert labels.meta(uid(3)) == before
 
 
 def test_two_processes_share_the_work_without_a_gap(trained, tmp_path):

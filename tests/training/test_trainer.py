@@ -18,7 +18,7 @@ from timm.utils import ModelEmaV3
 from cspine.errors import InputError
 from cspine.networks import precision
 from cspine.networks.checkpoints import load_weights, read_description
-from cspine.settings.layout import MODEL
+from cspine.settings.layout import LEARNT_FROM, MODEL
 from cspine.training import trainer
 from cspine.training.trainer import Trainer, train_network
 
@@ -196,6 +196,21 @@ def test_a_finished_fold_is_not_trained_again(undisturbed, monkeypatch):
     assert train_network(make_training(undisturbed), SETTINGS, 5, ALONE) is False
     after = (undisturbed / MODEL).stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_a_fold_that_learnt_from_other_studies_is_kept_and_named(tmp_path, capsys):
+    training = replace(make_training(tmp_path / "fold0"), studies={"1.1": "a", "1.2": "b"})
+    train_network(training, SETTINGS, 5, ALONE)
+    assert json.loads((tmp_path / "fold0" / LEARNT_FROM).read_text()) == training.studies
+    weights = (tmp_path / "fold0" / MODEL).read_bytes()
+    capsys.readouterr()
+    assert not train_network(training, SETTINGS, 5, ALONE)
+    assert "note" not in capsys.readouterr().out
+    changed = replace(training, studies={"1.1": "c", "1.3": "d", "1.4": "e"})
+    assert not train_network(changed, SETTINGS, 5, ALONE)
+    said = capsys.readouterr().out
+    assert "2 new (1.3, ...), 1 changed (1.1), 1 gone (1.2)" in said and str(tmp_path / "fold0") in said
+    assert (tmp_path / "fold0" / MODEL).read_bytes() == weights
 
 
 def test_other_settings_are_refused(tmp_path, undisturbed, monkeypatch):

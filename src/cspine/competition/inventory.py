@@ -14,6 +14,7 @@ from cspine.competition.labels import PREDICTION_TYPES
 
 BOX_TOLERANCE_PX = 1.0
 """A box may reach so far beyond the image's edge: annotators draw to it, and corners are rounded."""
+MASK_SUFFIXES = (".nii", ".nii.gz")
 
 
 def describe(
@@ -120,6 +121,46 @@ def format_description(found: dict[str, Any]) -> str:
     return "\n".join(lines + [f"  {sentence}" for sentence in found["missing"]])
 
 
+def find_mask(folder: Path, uid: str) -> Path | None:
+    """Find a study's mask.
+
+    Parameters
+    ----------
+    folder : Path
+        The competition's folder of masks.
+    uid : str
+        StudyInstanceUID.
+
+    Returns
+    -------
+    Path or None
+        <uid>.nii, or else <uid>.nii.gz; None if there is neither.
+    """
+    return next((path for suffix in MASK_SUFFIXES if (path := folder / f"{uid}{suffix}").is_file()), None)
+
+
+def studies_with_masks(folder: Path) -> dict[str, Path]:
+    """List the masks in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The competition's folder of masks.
+
+    Returns
+    -------
+    dict of str to Path
+        Study -> its mask, sorted by study; empty if there is no such folder.
+    """
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = {
+        file.name.removesuffix(".gz").removesuffix(".nii")
+        for file in files
+        if file.name.endswith(MASK_SUFFIXES)
+    }
+    return {uid: path for uid in sorted(names) if (path := find_mask(folder, uid)) is not None}
+
+
 def _describe_images(
     folder: Path, uids: list[str], traits: pd.DataFrame | None, missing: list[str]
 ) -> dict[str, Any]:
@@ -200,7 +241,7 @@ def _describe_masks(
     if not folder.is_dir():
         missing.append("segmentations is missing; training the locator needs its masks")
         return {"masks": 0, "studies": []}
-    masks = sorted(path.name.removesuffix(".nii") for path in folder.iterdir() if path.name.endswith(".nii"))
+    masks = list(studies_with_masks(folder))
     _note(missing, "masks without a labelled study", _without(masks, uids))
     for problem, studies in problems.items():
         _note(missing, problem, list(studies))

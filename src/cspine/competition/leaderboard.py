@@ -12,6 +12,7 @@ import pandas as pd
 from cspine import storage
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.cohort import COHORT, read_cohort
+from cspine.competition.inventory import find_mask
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED, Counts, weights_of
 from cspine.competition.metric import best_constants, global_loss_of_constants
 from cspine.competition.rows import long, split_row_ids
@@ -249,8 +250,9 @@ def _link(raw: Path, folder: Path, parts: pd.Series) -> None:
     for uid, part in parts.items():
         images = "train_images" if part == "train" else "test_images"
         pairs = [(raw / "train_images" / str(uid), folder / images / str(uid))]
-        if part == "train":
-            pairs.append((raw / "segmentations" / f"{uid}.nii", folder / "segmentations" / f"{uid}.nii"))
+        mask = find_mask(raw / "segmentations", str(uid))
+        if part == "train" and mask is not None:
+            pairs.append((mask, folder / "segmentations" / mask.name))
         for source, target in pairs:
             if source.exists() and not target.is_symlink():
                 target.parent.mkdir(parents=True, exist_ok=True)

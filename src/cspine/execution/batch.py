@@ -12,6 +12,7 @@ from typing import Any
 from cspine import cli
 from cspine.errors import printable
 from cspine.execution.engine import run_tasks
+from cspine.execution.sources import MADE_FROM, Sources
 from cspine.execution.store import StudyStore
 from cspine.execution.worker import Job, Outcome
 from cspine.settings.execution import ExecutionSettings
@@ -33,7 +34,8 @@ class StudyWork:
     name: of the stage, for messages. function: called with a study's arguments; it writes its study to the store
     and returns a description with `notes` and what `columns_of` asks for; an InputError is the study's failure.
     Takes `fallback=True` for a second attempt after a crash; fallback_words: what is different then. columns,
-    columns_of: the stage's own columns of index.csv, and how a description fills them.
+    columns_of: the stage's own columns of index.csv, and how a description fills them. sources: called with the same
+    arguments; what a study is made from, which `function` describes under `MADE_FROM`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class StudyWork:
     fallback_words: str
     columns: tuple[str, ...]
     columns_of: Callable[[Mapping[str, Any]], dict[str, Any]]
+    sources: Callable[..., Sources]
 
     def job(self) -> Job:
         """The same for worker processes.
@@ -63,6 +66,8 @@ class Batch:
     """Studies that were in the store before."""
     tried: list[str] = field(default_factory=list)
     """Studies that were worked on in this run."""
+    changed: int = 0
+    """Of these, studies that were in the store, but made from other files or values than there are now."""
     retried: int = 0
     """Studies whose worker died in this run and that were begun once more."""
     seconds: float = 0.0
@@ -138,6 +143,7 @@ class Batch:
             wrote=wrote,
             done=f"{self.done} (reused {self.reused}, failed {len(self.failed)})",
             with_notes=self.noted,
+            **({"changed_since": self.changed} if self.changed else {}),
             **({"retried": self.retried} if self.retried else {}),
             **{f"{what}_per_s": round(self.total(column) / max(self.seconds, 1e-3))},
             studies_per_h=round(len(self.tried) / max(self.seconds, 1e-3) * 3600),
@@ -181,7 +187,7 @@ def run_batch(
     started = time.monotonic()
     with locked(store.folder, work.name):
         store.clean_temporaries()
-        batch = _resume(store, work, list(tasks), execution.retry_failed)
+        batch = _resume(store, work, tasks, execution.retry_failed)
         missing = {uid: args for uid, args in tasks.items() if uid not in batch.rows}
         written = started
         visible = (store.folder.absolute(), *folders)
@@ -230,17 +236,19 @@ def _take(batch: Batch, work: StudyWork, outcome: Outcome) -> None:
     batch.retried += outcome.attempts > 1
 
 
-def _resume(store: StudyStore, work: StudyWork, uids: list[str], retry_failed: bool) -> Batch:
-    """What earlier runs did: studies in the store, and failures that are not to be tried again."""
+def _resume(store: StudyStore, work: StudyWork, tasks: Mapping[str, tuple], retry_failed: bool) -> Batch:
+    """What earlier runs did: studies in the store that are still right, and failures not to be tried again."""
     batch = Batch()
     index = store.read_index().set_index("StudyInstanceUID", drop=False).to_dict("index")
-    for uid in uids:
+    for uid, args in cli.progress(tasks.items(), unit="study", total=len(tasks), what="look for changes"):
         row = index.get(uid)
         if store.has(uid):
-            kept = (
-                row if row and row["status"] == DONE else _row(work, Outcome(uid, store.meta(uid), None, 0.0))
-            )
-            batch.rows[uid] = kept
+            meta = store.meta(uid)
+            if work.sources(*args).differ_from(meta.get(MADE_FROM)):
+                batch.changed += 1
+                continue
+            done = row if row and row["status"] == DONE else None
+            batch.rows[uid] = done or _row(work, Outcome(uid, meta, None, 0.0))
             batch.reused += 1
         elif row and row["status"] == FAILED and not retry_failed:
             batch.rows[uid] = row

@@ -16,7 +16,7 @@ from cspine.competition.checks import check_study_uid
 from cspine.errors import InputError
 from cspine.execution.archives import META, Archives, pack
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """To be raised with every change that gives other arrays or another meta.json for the same files."""
 SETTINGS, INDEX = "settings.json", "index.csv"
 INDEX_START, INDEX_END = ("StudyInstanceUID", "status", "reason", "notes"), ("seconds",)

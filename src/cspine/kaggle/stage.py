@@ -149,18 +149,9 @@ class Session:
     def _work(self, raw: Path, cache: Path, run: Path, preset: str, began: float) -> str:
         """Do the stage's steps, each in processes of their own, until the last or the time is over; why it failed."""
         for step in _steps(self.stage, cache):
-            words = ["cspine.kaggle.stage_work", step, str(raw), str(cache), str(run), preset]
-            launcher = ["-m"]
-            if self.processes > 1 and (step == "locate" or step.startswith("train")):
-                launcher = [
-                    "-m",
-                    "torch.distributed.run",
-                    "--standalone",
-                    "--local-addr=127.0.0.1",  # this machine's name need not be one that can be resolved
-                    f"--nproc-per-node={self.processes}",
-                    "-m",
-                ]
-            with subprocess.Popen([sys.executable, *launcher, *words], start_new_session=True) as process:
+            words = [step, *map(str, (raw, cache, run)), preset, str(self.processes)]
+            command = [sys.executable, "-m", "cspine.kaggle.stage_work", *words]
+            with subprocess.Popen(command, start_new_session=True) as process:
                 try:
                     code = process.wait(max(began + self.hours * 3600 - time.monotonic(), 0.1))
                 except subprocess.TimeoutExpired:

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from cspine.errors import InputError
+from cspine import cli
 from cspine.settings.layout import DEFAULT_FOLDS, DEFAULT_SEED
 from cspine.settings.presets import PRESETS
 
 
-def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
+def main(step: str, raw: Path, cache: Path, run: Path, name: str, processes: int) -> None:
     """Do a step.
 
     Parameters
@@ -23,12 +23,20 @@ def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
         The run.
     name : str
         The preset's name.
+    processes : int
+        How many train together; the other steps take one.
 
     Raises
     ------
     InputError
         As the stages do.
     """
+    if processes > 1 and (step == "locate" or step.startswith("train")):
+        from cspine.training.launch import is_launched, launch
+
+        if not is_launched():
+            launch(processes, ["-m", "cspine.kaggle.stage_work", *sys.argv[1:]])
+            return
     preset = PRESETS[name].for_machine()  # type: ignore[index]
     if step == "prepare":
         from cspine.preprocessing.prepare import prepare_cache
@@ -57,7 +65,7 @@ def main(step: str, raw: Path, cache: Path, run: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5])
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with cli.errors_told():
+        step, *folders, name, processes = sys.argv[1:]
+        raw, cache, run = map(Path, folders)
+        main(step, raw, cache, run, name, int(processes))

@@ -14,6 +14,7 @@ from cspine.dicom.reader import WITHOUT_FAST_DECODER, read_study
 from cspine.dicom.volume import SCAN_COLUMNS, scan_columns
 from cspine.errors import InputError
 from cspine.execution.batch import Batch, StudyWork, run_batch
+from cspine.execution.sources import MADE_FROM, Sources, of_folder
 from cspine.execution.store import StudyStore
 from cspine.preprocessing.boxes import place_boxes
 from cspine.preprocessing.column import cut_column
@@ -53,7 +54,7 @@ def cut_columns(
     boxes: pd.DataFrame,
     execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008 (frozen)
 ) -> Batch:
-    """Cut the column of every study that has a label map.
+    """Cut the column of every study that has a label map; again where series, label map, label or boxes changed.
 
     Parameters
     ----------
@@ -91,7 +92,9 @@ def cut_columns(
     tasks = {
         uid: (absolute, uid, tuple(fractured.loc[uid].tolist()), by_study.get(uid, [])) for uid in located
     }
-    work = StudyWork("columns", cut_study, WITHOUT_FAST_DECODER, SCAN_COLUMNS, scan_columns)
+    work = StudyWork(
+        "columns", cut_study, WITHOUT_FAST_DECODER, SCAN_COLUMNS, scan_columns, sources_of_column
+    )
     batch = run_batch(work, tasks, stage.columns, execution, (absolute.raw, absolute.labels.folder))
     if not batch.done:
         uid, reason = next(iter(batch.failed.items()))
@@ -136,6 +139,35 @@ def cut_cache(
     )
 
 
+def sources_of_column(
+    stage: ColumnsStage, uid: str, fractured: tuple[bool, ...], boxes: list[list[float]]
+) -> Sources:
+    """List what a column is cut from.
+
+    Parameters
+    ----------
+    stage : ColumnsStage
+        What the columns are made from.
+    uid : str
+        The study.
+    fractured : tuple of bool
+        Which of C1-C7 are fractured.
+    boxes : list of list of float
+        The study's boxes, as of `cut_study`.
+
+    Returns
+    -------
+    Sources
+        Its series; its label map, label and boxes as values.
+    """
+    values = {
+        "label_map": stage.labels.meta(uid).get("digest", ""),
+        "fractured": list(fractured),
+        "boxes": boxes,
+    }
+    return Sources(of_folder(stage.raw / "train_images" / uid), values=values)
+
+
 def cut_study(
     stage: ColumnsStage,
     uid: str,
@@ -168,11 +200,17 @@ def cut_study(
     InputError
         If the series or its label map can't be read, or C1-C7 is not found in it.
     """
+    made_from = sources_of_column(stage, uid, fractured, boxes).describe()
     volume = read_study(stage.raw / "train_images" / uid, fallback)
     arrays, meta = stage.labels.read(uid)
     labels, affine = np.array(arrays["labels"]), np.array(meta["affine"])
     placed, notes = place_boxes(boxes, volume, labels, affine, np.array(fractured))
     column = cut_column(volume, labels, affine, stage.settings, placed, Verdict.load(meta["verdict"]))
-    description = {**volume.describe(), **column.meta(), "notes": [*column.notes, *notes]}
+    description = {
+        **volume.describe(),
+        **column.meta(),
+        "notes": [*column.notes, *notes],
+        MADE_FROM: made_from,
+    }
     stage.columns.write(uid, column.arrays(), description)
     return description

@@ -10,10 +10,11 @@ from nibabel.filebasedimages import ImageFileError
 from cspine import cli, storage
 from cspine.competition.checks import UID_COLUMN
 from cspine.competition.cohort import read_cohort
-from cspine.competition.inventory import describe, format_description
+from cspine.competition.inventory import describe, format_description, studies_with_masks
 from cspine.competition.published import TABLE_1, TABLE_2, compare_rows, sets_of
 from cspine.competition.tables import read_solution, read_train
 from cspine.dicom.traits import table_of_traits
+from cspine.preprocessing.masks import BROKEN_FILE
 from cspine.settings.layout import CacheLayout
 
 LEVEL_NUMBERS = range(1, 8)
@@ -71,14 +72,14 @@ def check_masks(folder: Path, traits: pd.DataFrame) -> dict[str, list[str]]:
         "masks of another shape than their scan": [],
     }
     unreadable, levels, shapes = problems.values()
-    for path in cli.progress(sorted(folder.glob("*.nii")), unit="mask", what="masks"):
-        uid = path.name.removesuffix(".nii")
+    masks = studies_with_masks(folder)
+    for uid, path in cli.progress(masks.items(), unit="mask", total=len(masks), what="masks"):
         try:
             image = nibabel.load(path)
             if not isinstance(image, nibabel.Nifti1Pair):
                 raise ImageFileError("no NIfTI file")
-            there = set(np.unique(np.asanyarray(image.dataobj)).astype(int).tolist())
-        except (ImageFileError, OSError, EOFError, ValueError, OverflowError):
+            there = set(np.rint(np.unique(np.asanyarray(image.dataobj))).astype(int).tolist())
+        except (*BROKEN_FILE, ValueError, OverflowError):
             unreadable.append(uid)
             continue
         absent = [f"C{level}" for level in LEVEL_NUMBERS if level not in there]

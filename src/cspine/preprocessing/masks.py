@@ -31,6 +31,8 @@ ODD_HEIGHT = 2.0
 """A level this many times higher, or lower, than the mean is doubted."""
 LARGE_SHARE = 0.02
 """A removed piece may be a broken-off one, rather than stray voxels, from this share of its level on."""
+NEAR_WHOLE = 0.01
+"""How far a label may lie from a whole number, as they do where a scl_slope stores them."""
 BROKEN_FILE = (ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, zlib.error)
 """What reading a damaged file raises, beside ValueError and OverflowError."""
 
@@ -221,7 +223,12 @@ def _as_labels(stored: ArrayLike, path: Path) -> np.ndarray:
     for k in range(stored.shape[2]):
         plane = np.asarray(stored[..., k])
         low, high = plane.min(), plane.max()
-        whole = plane.dtype.kind != "f" or (plane == np.rint(plane)).all()
+        if plane.dtype.kind == "f":
+            nearest = np.rint(plane)
+            whole = bool((np.abs(plane - nearest) <= NEAR_WHOLE).all())
+            plane, low, high = nearest, nearest.min(), nearest.max()
+        else:
+            whole = True
         if not (low >= 0 and high <= LAST_LABEL and whole):
             raise InputError(
                 f"{path}: found values from {low} to {high}; expected whole numbers from 0 to {LAST_LABEL}; "

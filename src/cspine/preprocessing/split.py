@@ -12,6 +12,7 @@ from cspine import cli, storage
 from cspine.competition import tables
 from cspine.competition.checks import UID_COLUMN, first_few
 from cspine.competition.cohort import PERSON, read_cohort
+from cspine.competition.inventory import studies_with_masks
 from cspine.competition.leaderboard import audit_lines, make_leaderboard, write_leaderboard
 from cspine.competition.splits import count_positives, make_folds, read_folds, write_folds
 from cspine.competition.strata import SCAN, standardised_differences, strata
@@ -159,7 +160,7 @@ def annotated_studies(raw: Path, cohort: pd.DataFrame | None) -> tuple[set[str],
     boxed: set[str] = set()
     if (raw / "train_bounding_boxes.csv").is_file():
         boxed = set(tables.read_boxes(raw)[UID_COLUMN])
-    masked = {path.name.removesuffix(".nii") for path in (raw / "segmentations").glob("*.nii")}
+    masked = set(studies_with_masks(raw / "segmentations"))
     if cohort is not None:
         boxed = boxed or set(cohort.index[cohort["boxed"]])
         masked = masked or set(cohort.index[cohort["masked"]])

@@ -15,6 +15,7 @@ from cspine.competition.metric import FORMS
 from cspine.competition.splits import read_folds
 from cspine.competition.tables import read_train
 from cspine.errors import InputError
+from cspine.execution.sources import digest_of
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
 from cspine.networks.classifier import Classifier, SliceNet, study_and_slice_logits
@@ -29,6 +30,7 @@ from cspine.settings.layout import (
     LOGITS,
     MADE_BY,
     MODEL,
+    PREDICTED_FROM,
     SLICE_LOGITS,
     CacheLayout,
     RunLayout,
@@ -55,6 +57,21 @@ class ClassifierStage:
     preset: Preset
     context: DistributedContext
     encoder_weights: str = ""
+
+    def made_from(self, uids: list[str]) -> dict[str, str]:
+        """Say what columns were made from.
+
+        Parameters
+        ----------
+        uids : list of str
+            Studies with a column.
+
+        Returns
+        -------
+        dict of str to str
+            Study -> a hash.
+        """
+        return {uid: digest_of(self.columns.meta(uid)) for uid in uids}
 
     def dataset(self, fold: int, held_out: bool) -> ColumnDataset:
         """Give the studies in a fold, or all others.
@@ -197,7 +214,7 @@ def train_fold(stage: ClassifierStage, fold: int) -> None:
     held_out = stage.dataset(fold, held_out=True)
     folder = RunLayout(stage.run).fold(CLASSIFIER, fold)
     if stage.context.is_main and not (folder / MODEL).is_file():
-        for name in (LOGITS, SLICE_LOGITS):
+        for name in (LOGITS, SLICE_LOGITS, PREDICTED_FROM):
             (folder / name).unlink(missing_ok=True)  # logits of a model that was deleted
     learn = stage.dataset(fold, held_out=False)
     if not (folder / MODEL).is_file():
@@ -212,18 +229,21 @@ def train_fold(stage: ClassifierStage, fold: int) -> None:
             evaluate=lambda model: _evaluate(model, held_out, stage),
             description=describe_fold(CLASSIFIER, fold, stage.preset, stage.folds),
             place=(fold + 1, max(stage.folds.values()) + 1),
+            studies=stage.made_from(learn.uids),
         ),
         stage.preset.classifier_training,
         stage.preset.fold_seed(fold),
         stage.context,
     )
-    if (folder / SLICE_LOGITS).is_file() and _predicted(folder / LOGITS) == held_out.uids:
+    made_from = stage.made_from(held_out.uids)
+    if (folder / SLICE_LOGITS).is_file() and _predicted(folder) == (held_out.uids, made_from):
         return
     logits, slices = predict(load_classifier(folder / MODEL, stage.context.device), held_out, stage)
     if stage.context.is_main:
         storage.write_npy(folder / SLICE_LOGITS, slices)
         frame = pd.DataFrame(logits, columns=list(PREDICTION_TYPES))
         frame.insert(0, UID_COLUMN, held_out.uids)
+        storage.write_json(folder / PREDICTED_FROM, made_from)
         storage.write_csv(folder / LOGITS, frame)
 
 
@@ -269,6 +289,7 @@ def pretrain_encoder(
             evaluate=lambda model: _evaluate_slices(model, judged, stage),
             description=describe_fold(ENCODER, fold, stage.preset, stage.folds),
             place=(fold + 1, max(stage.folds.values()) + 1),
+            studies=stage.made_from(learn.uids),
         ),
         stage.preset.encoder_training,
         stage.preset.fold_seed(fold),
@@ -317,9 +338,12 @@ def _make_classifier(stage: ClassifierStage, fold: int) -> Classifier:
     return classifier
 
 
-def _predicted(path: Path) -> list[str]:
-    """The studies in a fold's logits, none where they are not there yet."""
-    return list(pd.read_csv(path, dtype={UID_COLUMN: str})[UID_COLUMN]) if path.is_file() else []
+def _predicted(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The studies in a fold's logits with what they were made from, none where they are not there yet."""
+    path, made_from = folder / LOGITS, folder / PREDICTED_FROM
+    if not path.is_file() or not made_from.is_file():
+        return [], {}
+    return list(pd.read_csv(path, dtype={UID_COLUMN: str})[UID_COLUMN]), storage.read_json(made_from)
 
 
 def _loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: float) -> Tensor:

@@ -65,12 +65,13 @@ def saved_bytes(compute: Callable[[], Tensor]) -> int:
         Bytes of the storages that are kept, each counted once.
     """
     storages: dict[int, int] = {}
-    kept = []
+    kept, nothing = [], torch.empty(0)
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)  # so that no other storage gets its address
+        # So that no other storage gets its address. Detached: a node that held its own output would never be freed.
+        kept.append(tensor.detach())
         storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return nothing
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         compute()

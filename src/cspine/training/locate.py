@@ -1,5 +1,6 @@
 """Train the locator folds on the studies that have masks, and label every study with a fold that never saw it."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cspine import cli, storage
 from cspine.competition.labels import LEVELS
 from cspine.competition.splits import read_folds
 from cspine.errors import InputError
+from cspine.execution.sources import digest_of
 from cspine.execution.store import StudyStore
 from cspine.networks.encoder_weights import check_encoder_weights
 from cspine.networks.fold_models import describe_fold, load_locator
@@ -140,6 +142,7 @@ def train_fold(stage: LocatorStage, fold: int) -> None:
             description=describe_fold(LOCATOR, fold, stage.preset, stage.folds),
             made_by=MADE_BY[LOCATOR],
             place=(fold + 1, max(stage.folds.values()) + 1),
+            studies={uid: digest_of(stage.volumes.meta(uid)) for uid in others},
         ),
         stage.preset.locator_training,
         stage.preset.fold_seed(fold),
@@ -227,7 +230,7 @@ def dice(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
-    """Write a label map for every prepared study that lacks one.
+    """Write a label map for every prepared study that lacks one, or whose volume changed.
 
     The fold to which a study belongs was trained without it, and is the one that is asked.
 
@@ -236,7 +239,7 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
     stage : LocatorStage
         What the stage works on; its folds are trained.
     labels : StudyStore
-        Gets `labels` uint8 (z, y, x), with `affine` and `fold` in the description.
+        Gets `labels` uint8 (z, y, x), with `affine`, `fold` and a `digest` in the description.
 
     Returns
     -------
@@ -246,7 +249,11 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
     device = stage.context.device
     # Shares are taken before anybody looks at what is missing, since others are already writing by then.
     everyone = [uid for uid in stage.volumes.uids() if uid in stage.folds]
-    mine = [uid for uid in everyone[stage.context.rank :: stage.context.world_size] if not labels.has(uid)]
+    mine = [
+        uid
+        for uid in everyone[stage.context.rank :: stage.context.world_size]
+        if not labels.has(uid) or labels.meta(uid).get("volume") != digest_of(stage.volumes.meta(uid))
+    ]
     locators: dict[int, Locator] = {}
     for uid in cli.progress(mine, unit="study", what="label maps"):
         fold = stage.folds[uid]
@@ -254,6 +261,12 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
             locators[fold] = load_locator(RunLayout(stage.run).model(LOCATOR, fold), device)
         arrays, meta = stage.volumes.read(uid)
         found = locate([locators[fold]], arrays["volume"], device)
-        description = {"affine": meta["affine"], "fold": fold, "verdict": found.verdict.as_json()}
+        description = {
+            "affine": meta["affine"],
+            "fold": fold,
+            "verdict": found.verdict.as_json(),
+            "volume": digest_of(meta),
+            "digest": hashlib.sha256(found.labels.tobytes()).hexdigest()[:16],
+        }
         labels.write(uid, {"labels": found.labels}, description)
     return int(stage.context.sum(torch.tensor(len(mine))))

@@ -28,7 +28,7 @@ from cspine import cli, storage
 from cspine.errors import InputError
 from cspine.networks.checkpoints import check_settings, read_description, save_weights
 from cspine.networks.precision import autocast, fast_precision
-from cspine.settings.layout import BEST, METRICS, MODEL, STATE
+from cspine.settings.layout import BEST, LEARNT_FROM, METRICS, MODEL, STATE
 from cspine.settings.training import TrainSettings
 from cspine.training.datasets import Batches, EpochSampler, KeyedDataset
 from cspine.training.distributed import DistributedContext
@@ -59,6 +59,8 @@ class FoldTraining(Generic[Network]):
     """The target that trains it, for messages."""
     place: tuple[int, int] = (1, 1)
     """Which one it is of how many that are trained, for the time left."""
+    studies: dict[str, str] = field(default_factory=dict)
+    """Study that it learns from -> hash of what that was made from, so that a later change is noticed."""
 
 
 @dataclass
@@ -305,6 +307,33 @@ class Trainer(Generic[Network]):
         self.scaler.load_state_dict(state["scaler"])
 
 
+def _note_changes(training: FoldTraining[Network]) -> None:
+    """Remember what a fold learns from; say so if that was something else when its training began."""
+    path = training.folder / LEARNT_FROM
+    if not training.studies:
+        return
+    if not (training.folder / MODEL).is_file() and not (training.folder / STATE).is_file():
+        storage.write_json(path, training.studies)
+        return
+    before = storage.read_json(path) if path.is_file() else training.studies
+    now = training.studies
+    changed = sorted(uid for uid in before.keys() & now.keys() if before[uid] != now[uid])
+    kinds = {
+        "new": sorted(now.keys() - before.keys()),
+        "changed": changed,
+        "gone": sorted(before.keys() - now.keys()),
+    }
+    words = [
+        f"{len(uids)} {kind} ({uids[0]}{', ...' * (len(uids) > 1)})" for kind, uids in kinds.items() if uids
+    ]
+    if words:
+        print(
+            f"note: {training.name} learnt from other studies than are there now: {', '.join(words)}; it is kept, "
+            f"delete {training.folder} to train it anew",
+            flush=True,
+        )
+
+
 def train_network(
     training: FoldTraining[Network], settings: TrainSettings, seed: int, context: DistributedContext
 ) -> bool:
@@ -332,6 +361,8 @@ def train_network(
         If a checkpoint or a state comes from other settings or is broken, or if the loss stays non-finite.
     """
     finished, made_by = training.folder / MODEL, training.made_by
+    if context.is_main:
+        _note_changes(training)
     if finished.is_file():
         check_settings(finished, read_description(finished, made_by), training.description, made_by)
         if context.is_main:  # a kill may have come between the two last steps
