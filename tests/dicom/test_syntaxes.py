@@ -1,5 +1,6 @@
 """Pixels in every transfer syntax, held against pydicom with pylibjpeg."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pydicom
 import pytest
 from helpers.series import assert_same, phantom, slices_of, write_series
 from pydicom.data import get_testdata_files
+from pydicom.datadict import tag_for_keyword
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -26,6 +30,7 @@ from pydicom.uid import (
 from cspine.dicom.decoding import decode
 from cspine.dicom.header import Unreadable, read_header
 from cspine.dicom.reader import read_series
+from cspine.errors import InputError
 
 DECODERS = {
     ExplicitVRLittleEndian: "numpy",
@@ -89,7 +94,6 @@ def test_signed_12_bit_jpeg_goes_to_pydicom(tmp_path):
 
 
 MULTI_FRAME = "multi-frame"
-REFUSED = {"MR_truncated.dcm": "truncated", "MR_small_padded.dcm": "8320 bytes of pixels"}
 """Files that pydicom decodes with a warning, by guessing what is missing or what is too much."""
 
 
@@ -128,3 +132,98 @@ def test_pixels_of_the_test_sets_are_pydicoms(grey_files):
     for name, reason in refused.items():
         assert REFUSED.get(name, MULTI_FRAME) in reason, (name, reason)
     assert REFUSED.keys() <= refused.keys() and "eCT_Supplemental.dcm" in refused
+    assert "MR_small_padded.dcm" not in refused, "bytes behind its pixels"
+
+
+def rewritten(file: Path, **changes: object) -> None:
+    """Write a file anew with elements of pydicom's making; keyword -> (value representation, value)."""
+    data = pydicom.dcmread(file)
+    for keyword, (representation, value) in changes.items():
+        data[keyword] = pydicom.DataElement(tag_for_keyword(keyword), representation, value)
+    data.save_as(file)
+
+
+def said_otherwise(file: Path, implicit: bool, said: str) -> None:
+    """Write the data set in one representation under file meta information that names another."""
+    data = pydicom.dcmread(file)
+    data.file_meta.TransferSyntaxUID = UID(said)
+    meta, body = io.BytesIO(), DicomBytesIO()
+    write_file_meta_info(meta, data.file_meta)
+    body.is_little_endian, body.is_implicit_VR = True, implicit
+    data._is_implicit_VR = implicit
+    write_dataset(body, data)
+    file.write_bytes(bytes(128) + b"DICM" + meta.getvalue() + body.getvalue())
+
+
+@pytest.mark.parametrize("written", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1])
+@pytest.mark.parametrize("implicit", [False, True])
+def test_the_representation_may_be_another_than_the_syntax_says(tmp_path, written, implicit):
+    hu = phantom()
+    write_series(tmp_path, slices_of(hu, syntax=written))
+    said = written
+    if not UID(written).is_compressed:
+        said = ExplicitVRLittleEndian if implicit else ImplicitVRLittleEndian
+    for file in tmp_path.iterdir():
+        said_otherwise(file, implicit, said)
+    np.testing.assert_array_equal(read_series(tmp_path).hu, hu)
+
+
+@pytest.mark.parametrize("many", [1, 2, 3, 16, 127, 512, 5010])
+@pytest.mark.parametrize("what", [0, 0x55, "any"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_bytes_behind_the_pixels_are_left_out(tmp_path, many, what, inside):
+    """Behind the last element, and within the pixel data element's value (PS3.5 8.1.1)."""
+    hu = phantom()
+    write_series(tmp_path, slices_of(hu))
+    rest = (
+        np.random.default_rng(many).integers(0, 256, many, np.uint8).tobytes()
+        if what == "any"
+        else bytes([what]) * many
+    )
+    for file in tmp_path.iterdir():
+        if inside:
+            data = pydicom.dcmread(file)
+            data.PixelData = data.PixelData + rest + bytes(len(rest) % 2)
+            data.save_as(file)
+        else:
+            file.write_bytes(file.read_bytes() + rest)
+    volume = read_series(tmp_path)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert any("bytes behind their pixels" in note for note in volume.notes) == inside
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(23, 20), (12, 20), (24, 19), (24, 10)])
+def test_further_rows_and_columns_are_no_bytes_behind(tmp_path, rows, columns):
+    write_series(tmp_path, slices_of(phantom()))
+    for file in tmp_path.iterdir():
+        rewritten(file, Rows=("US", rows), Columns=("US", columns))
+    with pytest.raises(InputError, match="bytes of pixels where Rows and Columns ask for"):
+        read_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "representation", "of"),
+    [
+        ("ImagePositionPatient", "FD", lambda value: [float(one) for one in value]),
+        ("ImagePositionPatient", "LO", lambda value: [str(one) for one in value]),
+        ("ImagePositionPatient", "UN", lambda value: "\\".join(map(str, value)).encode()),
+        ("ImageOrientationPatient", "FL", lambda value: [float(one) for one in value]),
+        ("PixelSpacing", "FL", lambda value: [float(one) for one in value]),
+        ("RescaleIntercept", "FD", float),
+        ("RescaleIntercept", "SS", int),
+        ("RescaleSlope", "US", int),
+        ("Rows", "UL", int),
+        ("Rows", "IS", int),
+        ("Columns", "SS", int),
+        ("BitsAllocated", "DS", int),
+        ("PixelRepresentation", "UL", int),
+        ("InstanceNumber", "US", int),
+        ("PhotometricInterpretation", "LO", str),
+    ],
+)
+def test_elements_may_have_another_representation_than_the_standards(tmp_path, keyword, representation, of):
+    hu = phantom()
+    write_series(tmp_path, slices_of(hu))
+    for file in tmp_path.iterdir():
+        rewritten(file, **{keyword: (representation, of(pydicom.dcmread(file)[keyword].value))})
+    np.testing.assert_array_equal(read_series(tmp_path).hu, hu)

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -63,6 +63,10 @@ MAX_INFLATED_BYTES = 1 << 27
 """What a deflated file may grow to; a slice of 2048 x 2048 takes 8 MB."""
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Value representations with a length of four bytes (PS3.5 7.1.2)."""
+TEXT = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UN UR UT".split())
+NUMBER = frozenset((b"US", b"SS", b"UN"))
+USUAL = {tag: NUMBER if dictionary_VR(tag) in ("US", "SS", "US or SS") else TEXT for tag in WANTED}
+"""Value representations in which an element's bytes read as those of the one that the standard names."""
 SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 EXPLICIT, IMPLICIT, LENGTH = Struct("<HH2sH"), Struct("<HHI"), Struct("<I")
 BARE_START = re.compile(rb"[\x02\x08]\x00[\x00-\x20]\x00")
@@ -168,6 +172,8 @@ def _walk_explicit(content: bytes, at: int, found: dict[int, bytes], last: int) 
             return start, length
         if tag > last or tag <= before or start + length > size:
             return odd
+        if length and tag in WANTED and vr not in USUAL[tag]:
+            return odd
         if length and (tag in WANTED or group == 2):
             found[tag] = content[start : start + length]
         at, before = start + length, tag
@@ -190,6 +196,14 @@ def _walk_implicit(content: bytes, at: int, found: dict[int, bytes], last: int) 
             found[tag] = content[start : start + length]
         at, before = start + length, tag
     return (at, 0) if at == size else odd
+
+
+def _as_usual(value: Any, tag: int) -> bytes:
+    """A value in another representation than the standard's, as bytes of the standard's."""
+    values = [value] if isinstance(value, str | bytes | int | float) else list(value)
+    if USUAL[tag] is NUMBER:
+        return b"".join(int(one).to_bytes(2, "little", signed=int(one) < 0) for one in values)
+    return "\\".join(str(one) for one in values).encode()
 
 
 def _uid(values: dict[int, bytes], tag: int) -> str:
@@ -237,13 +251,19 @@ def by_pydicom(content: bytes, bare: bool = False) -> DataElements:
     values: dict[int, bytes] = {}
     for tag in WANTED:
         element = data.get_item(tag)
-        if element is not None and isinstance(element.value, bytes) and element.value:
+        if element is None:
+            continue
+        vr = (element.VR or "UN").encode()
+        if vr not in USUAL[tag]:
+            values[tag] = _as_usual(data[tag].value, tag)
+        elif isinstance(element.value, bytes) and element.value:
             values[tag] = element.value
     sop_class = str(meta.get("MediaStorageSOPClassUID", "")) or _uid(values, TAG_OF["SOPClassUID"])
     if syntax == DeflatedExplicitVRLittleEndian or not little:
         pixels = little or content[start : start + 4] == b"\x7f\xe0\x00\x10"
         return DataElements(values, sop_class, syntax, bare, content, 0 if pixels else -1, 0, not little)
-    head = 8 if implicit else 12
+    # As the pixel data element itself is written, whatever the transfer syntax says.
+    head = 12 if content[start + 4 : start + 6] in LONG | SHORT else 8
     beginning = content[start : start + head]
     if len(beginning) < head or beginning[:4] != b"\xe0\x7f\x10\x00":
         return DataElements(values, sop_class, syntax, bare, content, -1, 0)

@@ -99,9 +99,20 @@ def _check_plain_length(content: bytes, header: SliceHeader) -> None:
         raise Unreadable(f"truncated: {there} of {header.data_length} bytes of pixels")
     if header.bits_allocated is None or header.samples is None:
         raise Unreadable("BitsAllocated (0028,0100) or SamplesPerPixel (0028,0002) missing")
-    needed = header.rows * header.columns * header.samples * header.bits_allocated // 8
-    if header.data_length - needed not in (0, needed % 2):
+    needed, behind = header.pixel_bytes, header.bytes_behind
+    if behind < 0 or (behind > needed % 2 and _are_pixels(content, header)):
         raise Unreadable(f"{header.data_length} bytes of pixels where Rows and Columns ask for {needed}")
+
+
+def _are_pixels(content: bytes, header: SliceHeader) -> bool:
+    """Whether bytes behind the pixels may be further rows or columns, that is, Rows or Columns may be wrong.
+
+    Whole rows or columns are, unless they are all the same byte, as padding is.
+    """
+    start = header.data_start + header.pixel_bytes
+    rest = content[start : header.data_start + header.data_length]
+    sides = [header.pixel_bytes // side for side in (header.rows, header.columns)]
+    return len(set(rest)) > 1 and any(side and len(rest) % side == 0 for side in sides)
 
 
 def _first_frame(content: bytes, header: SliceHeader) -> bytes:

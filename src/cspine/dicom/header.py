@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydicom.tag import Tag
 from pydicom.uid import UID, EnhancedCTImageStorage
 
-from cspine.dicom.data_elements import TAG_OF, DataElements, NotDicom, read_data_elements
+from cspine.dicom.data_elements import TAG_OF, UNDEFINED_LENGTH, DataElements, NotDicom, read_data_elements
 
 MAX_FILE_BYTES = 1 << 27
 """A slice of 2048 x 2048 takes 8 MB; larger files are no single slice and are not loaded."""
@@ -122,6 +122,16 @@ class SliceHeader:
     data_length: int
     acquisition: tuple[str, ...] = ()
     """Values of `ACQUISITION_TAGS` as the file has them, then the root of its SOPInstanceUID."""
+
+    @property
+    def pixel_bytes(self) -> int:
+        """What Rows and Columns ask for, uncompressed; 0 where SamplesPerPixel or BitsAllocated is missing."""
+        return self.rows * self.columns * (self.samples or 0) * (self.bits_allocated or 0) // 8
+
+    @property
+    def bytes_behind(self) -> int:
+        """What an uncompressed pixel data element holds beyond that, negative where it holds less."""
+        return 0 if self.data_length == UNDEFINED_LENGTH else self.data_length - self.pixel_bytes
 
 
 def read_file(file: Path) -> bytes:

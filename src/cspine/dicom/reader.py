@@ -236,6 +236,9 @@ def _oddities(slices: Slices, kept: list[SliceHeader]) -> list[str]:
         "decoded by pydicom, the slower fallback": slices.decoders["pydicom"],
         "without preamble (PS3.10 7.1), read all the same": sum(h.bare for h in kept),
         "without RescaleIntercept (0028,1052), stored values taken as HU": sum(not h.rescaled for h in kept),
+        "with bytes behind their pixels, which are left out": sum(
+            h.bytes_behind > h.pixel_bytes % 2 for h in kept
+        ),
         "with MONOCHROME1, which leaves HU as they are": sum(h.photometric == "MONOCHROME1" for h in kept),
     }
     return [f"{count} slices {words}" for words, count in counts.items() if count]
