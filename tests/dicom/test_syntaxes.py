@@ -94,7 +94,8 @@ def test_signed_12_bit_jpeg_goes_to_pydicom(tmp_path):
 
 
 MULTI_FRAME = "multi-frame"
-"""Files that pydicom decodes with a warning, by guessing what is missing or what is too much."""
+REFUSED = {"MR_truncated.dcm": "truncated"}
+"""What pydicom decodes with a warning, by guessing what is missing."""
 
 
 @pytest.fixture(scope="module")
