@@ -35,7 +35,7 @@ $(error no variable $(firstword $(UNKNOWN)); expected one of $(KNOWN))
 endif
 
 # These take no further flags; to ignore them would be worse than to refuse them.
-NO_EXTRA := help setup demo notebooks lint format
+NO_EXTRA := help setup demo smoke notebooks lint format
 ifneq ($(and $(filter command,$(firstword $(origin EXTRA))),$(filter $(NO_EXTRA),$(or $(MAKECMDGOALS),help))),)
 $(error EXTRA= is for targets that run one script; $(firstword $(filter $(NO_EXTRA),$(or $(MAKECMDGOALS),help))) runs none or several)
 endif
@@ -71,6 +71,9 @@ pretrain-locator: $(READY)  ## [OUT=]: train the locator that comes with the kit
 	$(PY) src/prepare.py --raw data/raw/wide/competition --cache data/cache/wide --preset t4
 	$(PY) src/pretrain_locator.py --replica data/raw/wide --cache data/cache/wide \
 	  $(if $(filter command,$(word 1,$(origin OUT))),--out "$(OUT)") $(EXTRA)
+
+doctor: $(READY)  ## RAW= CACHE= RUN= PRESET=: look at the machine and the data before the first hour, say what to do
+	$(PY) src/doctor.py --raw "$(RAW)" --cache "$(CACHE)" --run "$(RUN)" --preset $(PRESET) $(EXTRA)
 
 describe: $(READY)  ## RAW= CACHE=: count what the competition folder holds and name what is missing
 	$(PY) src/describe.py --raw "$(RAW)" --cache "$(CACHE)" $(EXTRA)
@@ -178,6 +181,13 @@ demo: $(READY)  ## the pipeline on a small synthetic competition, without a GPU
 	  SOLUTION=data/raw/demo/solution.csv EXTRA="--require-lower-bound-percent 5"
 	$(MAKE) --no-print-directory report $(DEMO)
 
+SMOKE := RAW=data/raw/smoke/competition CACHE=data/cache/smoke RUN=data/runs/smoke PRESET=smoke FOLDS=2 OUT=data/submissions/smoke
+
+smoke: $(READY)  ## the whole pipeline on a replica of sixteen studies, within three minutes; it learns nothing
+	$(MAKE) --no-print-directory replica RAW=data/raw/smoke \
+	  EXTRA="--train 12 --public 2 --private 2 --size 0.125 --mask-share 1.0 --box-share 1.0"
+	$(MAKE) --no-print-directory describe prepare split locate columns train cv submission score report $(SMOKE)
+
 bench-scans: $(READY)  ## measure prepare against the published loop and the raw decoder
 	$(PY) benchmarks/bench_scans.py $(EXTRA)
 
@@ -223,4 +233,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery pretrain-locator describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image-submission bundle kaggle-doctor push kaggle-status submit demo bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery pretrain-locator doctor describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image-submission bundle kaggle-doctor push kaggle-status submit demo smoke bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format

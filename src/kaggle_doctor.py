@@ -20,10 +20,11 @@ def main(flags: Flags) -> None:
     flags : Flags
         The checked flags of the command line.
     """
+    from cspine.findings import report
     from cspine.kaggle.account import Account
-    from cspine.kaggle.doctor import examine, report
+    from cspine.kaggle.doctor import examine
 
-    report(examine(Account(flags.owner, flags.name), flags.bundle))
+    report(examine(Account(flags.owner, flags.name), flags.bundle), "to push")
 
 
 if __name__ == "__main__":

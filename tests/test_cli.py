@@ -102,6 +102,7 @@ WRONG = {
     "columns": {"--workers 0": "workers", "--preset t5": "--preset"},
     "cv": {"--cache": "--cache", "--nonsense 3": "--nonsense"},
     "describe": {"--raw": "--raw"},
+    "doctor": {"--preset t5": "--preset", "--folds 2": "--folds"},
     "kaggle_doctor": {"--owner": "--owner", "--poll-s 0": "poll_s", "--kernel train": "--kernel"},
     "kaggle_status": {"--kernel all": "--kernel", "--once maybe": "maybe"},
     "locate": {"--preset T4": "--preset", "--raw a": "--raw"},

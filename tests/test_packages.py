@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src"
-BASE = ["errors", "storage", "cli"]
+BASE = ["errors", "storage", "cli", "findings"]
 PACKAGES = [
     "settings",
     "competition",

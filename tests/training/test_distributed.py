@@ -14,7 +14,15 @@ from helpers.necks import columns
 from cspine.competition.metric import global_loss
 from cspine.networks import precision
 from cspine.networks.fold_models import load_classifier
-from cspine.settings.layout import CLASSIFIER, LOGITS, MODEL, SLICE_LOGITS, RunLayout
+from cspine.settings.layout import (
+    CLASSIFIER,
+    LEARNT_FROM,
+    LOGITS,
+    MODEL,
+    PREDICTED_FROM,
+    SLICE_LOGITS,
+    RunLayout,
+)
 from cspine.training.classify import ClassifierStage, predict
 from cspine.training.distributed import DistributedContext, init_distributed
 
@@ -86,6 +94,8 @@ def test_one_set_of_files(trained):
         MODEL,
         LOGITS,
         SLICE_LOGITS,
+        LEARNT_FROM,
+        PREDICTED_FROM,
         "metrics.csv",
         "tensorboard",
     }

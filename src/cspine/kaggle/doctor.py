@@ -3,13 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from cspine import storage
 from cspine.competition.labels import SLUG
 from cspine.errors import InputError
+from cspine.findings import Finding, find
 from cspine.kaggle.account import Account
 from cspine.kaggle.bundle import LIMIT_BYTES, uncommitted
 from cspine.kaggle.client import PINNED, KaggleClient, Refused, installed
@@ -31,18 +32,6 @@ CREDENTIALS = (
     ("a login in the browser", lambda home: (home / "credentials.json").is_file()),
 )
 """Kinds of credentials in the client's order, and whether there are such."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    """As "rules"."""
-    is_right: bool
-    """Whether a push can go on."""
-    words: str
-    """What was found; where it is not right, with what to do."""
 
 
 def examine(account: Account, bundle: Path) -> list[Finding]:
@@ -68,41 +57,26 @@ def examine(account: Account, bundle: Path) -> list[Finding]:
         ("datasets", lambda: _datasets(account, client)),
         ("kernels", lambda: _kernels(account, client)),
     ]
-    findings = [_find("client", _client), _find("credentials", _credentials)]
+    findings = [find("client", _client), find("credentials", _credentials)]
     for subject, look in online:
         if all(finding.is_right for finding in findings[:3]):
-            findings.append(_find(subject, look))
-    findings.append(_find("bundle", lambda: _bundle(bundle)))
-    findings.append(_find("python", lambda: _python(bundle)))
-    findings.append(_find("tree", _tree))
+            findings.append(find(subject, look))
+    findings.append(find("bundle", lambda: _bundle(bundle)))
+    findings.append(find("python", lambda: _python(bundle)))
+    findings.append(find("tree", _tree))
     return findings
 
 
-def report(findings: list[Finding]) -> None:
-    """Print what was found.
+def examine_credentials() -> Finding:
+    """Look whether there are credentials, which only Kaggle's own commands need.
 
-    Parameters
-    ----------
-    findings : list of Finding
-        As from `examine`.
-
-    Raises
-    ------
-    InputError
-        If something is not right.
+    Returns
+    -------
+    Finding
+        Their kind, never a value; advice where there are none.
     """
-    for finding in findings:
-        print(f"{'ok ' if finding.is_right else 'NO '} {finding.subject:<12} {finding.words}")
-    wrong = [finding.subject for finding in findings if not finding.is_right]
-    if wrong:
-        raise InputError(f"not ready to push: {', '.join(wrong)}; each line above says what to do")
-
-
-def _find(subject: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(subject, True, look())
-    except InputError as error:
-        return Finding(subject, False, str(error))
+    found = find("kaggle", _credentials)
+    return found if found.is_right else replace(found, is_right=True, is_advice=True)
 
 
 def _client() -> str:

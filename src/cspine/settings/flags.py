@@ -84,6 +84,11 @@ class KernelFlag:
 
 
 @dataclass(frozen=True, config=STRICT)
+class DoctorFlags(PresetFlag, RunFlag, CacheFlag, RawFlag):
+    """Flags of doctor.py."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class PredictFlags:
     """Flags of predict.py and of `cspine predict`."""
 
