@@ -59,7 +59,7 @@ def tree() -> list[str]:
     for script in sorted(src.glob("*.py")):
         add(script, 1)
     for root, order in (
-        ("cspine", ["errors", "storage", "cli", *PACKAGES, "__main__"]),
+        ("cspine", ["errors", "storage", "cli", "findings", *PACKAGES, "__main__"]),
         ("replica", REPLICA),
     ):
         add(src / root / "__init__.py", 1, f"{root}/")
