@@ -163,7 +163,8 @@ WITH_TORCH = {
 NEED_FILES = [
     pytest.param(script, marks=pytest.mark.slow if script in WITH_TORCH else [])
     for script in SCRIPTS
-    if script not in ("doctor", "plan", "push", "replicate", "submit", "wheels") and not script.startswith("kaggle")
+    if script not in ("doctor", "plan", "push", "replicate", "submit", "wheels")
+    and not script.startswith("kaggle")
 ]
 
 

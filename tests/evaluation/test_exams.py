@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK
 from helpers.series import phantom, slices_of, write_series
 
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
@@ -65,6 +66,33 @@ def test_every_series_gets_a_row_and_nothing_is_overwritten(export, run, studies
         for level in LEVELS:
             where = content["deciding"][level]
             assert where["sop_instance_uid"] and where["instance_number"] >= 0
+
+
+def test_other_programs_see_the_label_map_on_the_scan_and_right_side_up(competition, run, tmp_path):
+    """Through ITK, by which 3D Slicer reads: held against the series' own geometry, and against the study's mask."""
+    mask = next((competition / "segmentations").iterdir())
+    folder = competition / "train_images" / mask.name.removesuffix(".nii")
+    assert predict_exams(PredictFlags(folder, tmp_path, run, labels=True)) == 1
+    found = SimpleITK.ReadImage(str(next(tmp_path.glob("*-levels.nii.gz"))))
+    scan = SimpleITK.ReadImage(SimpleITK.ImageSeriesReader().GetGDCMSeriesFileNames(str(folder)))
+    laid = {
+        name: SimpleITK.GetArrayFromImage(
+            SimpleITK.Resample(found, other, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)
+        )
+        for name, other in {"scan": scan, "mask": SimpleITK.ReadImage(str(mask))}.items()
+    }
+    hu = SimpleITK.GetArrayFromImage(scan)
+    levels = (laid["scan"] > 0) & (laid["scan"] < 8)
+    assert hu[levels].mean() > 150 > hu[~levels].mean() + 200
+    truth = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(mask)))
+    for level in range(1, 8):
+        here, there = laid["mask"] == level, truth == level
+        assert 2 * (here & there).sum() / (here.sum() + there.sum()) > 0.6, LEVELS[level - 1]
+    heights = []
+    for level in (1, 7):
+        index = np.argwhere(SimpleITK.GetArrayFromImage(found) == level).mean(axis=0)[::-1]
+        heights.append(found.TransformContinuousIndexToPhysicalPoint(index.tolist())[2])
+    assert heights[0] > heights[1] + 60, "C1 lies above C7, in millimetres of the patient"
 
 
 def test_the_deciding_slice_lies_in_its_level(export, run, studies, tmp_path):

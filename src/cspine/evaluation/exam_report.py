@@ -150,7 +150,8 @@ def row_of(series: ExamSeries, root: Path, names: bool) -> ExamRow:
     ExamRow
         Without an outcome yet.
     """
-    path = str(series.folder.relative_to(root))
+    inside = series.folder.relative_to(root)
+    path = str(inside) if inside.parts else root.name
     return ExamRow(
         name=file_name(series.series, f"{series.patient} {series.study} {path}"),
         path=printable(path, LONGEST),

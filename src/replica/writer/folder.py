@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from replica.writer.disk import bytes_needed, check_free_space, full_disk_report
 from replica.writer.tables import write_json, write_tables
 
 MARKER, RECORDS, WORK, LOCK = "replica.json", ".records", ".work", ".lock"
+LOG_EVERY_S = 60.0
+"""How often a log hears how far it is."""
 
 
 def replicate(settings: ReplicaSettings) -> dict:
@@ -147,10 +150,7 @@ def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -
     """Write the studies that have no record yet; returns how many."""
     rows = [row for _, row in cohort.iterrows() if not _record(out, row).exists()]
     check_free_space(out, bytes_needed(rows, settings))
-    bar = tqdm(
-        total=len(cohort), initial=len(cohort) - len(rows), unit="study", disable=not sys.stderr.isatty()
-    )
-    with bar:
+    with _Bar(len(cohort), len(cohort) - len(rows)) as bar:
         if settings.processes == 1 or len(rows) <= 1:
             for row in rows:
                 write_study(out, settings, row)
@@ -169,6 +169,27 @@ def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -
                 # after an error or Ctrl-C, start no further study
                 pool.shutdown(wait=True, cancel_futures=True)
     return len(rows)
+
+
+class _Bar(tqdm):
+    """A bar on a terminal; in a log a line a minute."""
+
+    def __init__(self, total: int, before: int):
+        self.watched, self.told = sys.stderr.isatty(), time.monotonic()
+        super().__init__(total=total, initial=before, unit="study")
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if self.watched:
+            super().display(msg, pos)
+        elif time.monotonic() - self.told >= LOG_EVERY_S:
+            self.told = time.monotonic()
+            print(f"replicate: {self.n} of {self.total} studies", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.watched:
+            super().close()
+        else:
+            self.disable = True
 
 
 def _follow_parent() -> None:
