@@ -1,12 +1,14 @@
 """Every script's command line: quick help, exit code 2 without a traceback, and the Makefile's defaults."""
 
 import importlib.util
+import json
 import os
 import pty
 import re
 import resource
 import select
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import MISSING, dataclass, fields
@@ -21,6 +23,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from cspine import cli
 from cspine.errors import InputError
+from cspine.kaggle.kernel import ANSWERS
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 SCRIPTS = sorted(path.stem for path in SRC.glob("*.py"))
@@ -144,6 +147,43 @@ def test_wrong_flags_are_told_at_once_and_without_a_traceback(script, flags, wor
     assert word in done.err and "Traceback" not in done.err
     assert done.seconds < LIMIT_S
     assert not done.imported & HEAVY
+
+
+def stopped_when(there: Path, command: list[str]) -> str:
+    """Press Ctrl-C as soon as a file is there: what the script says."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=stages.environment(),
+        start_new_session=True,
+    )  # fmt: skip
+    stages.wait_for(there.exists)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of its processes
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    return err
+
+
+def test_ctrl_c_is_one_sentence(competition, tmp_path):
+    command = stages.prepare_command(competition, tmp_path, "--workers", 1)
+    err = stopped_when(tmp_path / "volumes", command)
+    assert "stopped; run again to go on" in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_submission_that_is_stopped_keeps_its_finished_studies(competition, run, tmp_path):
+    command = [sys.executable, str(SRC / "submission.py"), "--raw", str(competition)]
+    command += ["--run", str(run), "--out", str(tmp_path)]
+    known = tmp_path / "kaggle" / "working" / ANSWERS
+    err = stopped_when(known, command)
+    assert err.splitlines()[-1] == "stopped; run again to go on" and "Traceback" not in err
+    assert not (tmp_path / "submission.csv").exists()
+    first = known.read_text().splitlines()[0]
+    study = json.loads(first)["study"]
+    changed = json.loads(first) | {"notes": ["said before it was stopped"]}
+    known.write_text(json.dumps(changed) + "\n")
+    done = subprocess.run(command, capture_output=True, text=True, env=stages.environment())
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "inference.json").read_text())
+    assert report["notes"][study] == ["said before it was stopped"] and report["predicted"] == 2
 
 
 def test_every_script_is_given_wrong_flags():
@@ -352,6 +392,21 @@ def test_a_variable_that_make_does_not_know_is_refused(given):
     done = subprocess.run(["make", "-n", "plan", given], cwd=SRC.parent, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"no variable {given.split('=')[0]}; expected one of PRESET RAW" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "help", "setup", "lint", "smoke", ""])
+def test_further_flags_are_refused_where_they_would_be_ignored(target):
+    command = ["make", "-n", *([target] if target else []), "EXTRA=--workers 1"]
+    done = subprocess.run(command, cwd=SRC.parent, capture_output=True, text=True)
+    assert done.returncode == 2 and "EXTRA= is for targets that run one script" in done.stderr
+
+
+def test_every_target_takes_further_flags_or_refuses_them():
+    (refusing,) = re.findall(r"^NO_EXTRA := (.*)$", MAKEFILE, re.MULTILINE)
+    for target in sorted(set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) - set(refusing.split())):
+        command = ["make", "-n", target, "EXTRA=--a-flag-of-mine"]
+        done = subprocess.run(command, cwd=SRC.parent, capture_output=True, text=True)
+        assert "--a-flag-of-mine" in done.stdout, target
 
 
 def test_every_variable_that_make_reads_is_known():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pydicom
 import pytest
 import SimpleITK
+from helpers.dask_cluster import Cluster
 from helpers.series import phantom, slices_of, write_series
 
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
@@ -66,6 +68,24 @@ def test_every_series_gets_a_row_and_nothing_is_overwritten(export, run, studies
         for level in LEVELS:
             where = content["deciding"][level]
             assert where["sop_instance_uid"] and where["instance_number"] >= 0
+
+
+@pytest.mark.slow
+def test_many_machines_say_what_one_says(export, run, tmp_path):
+    """Two workers of a Dask scheduler, each with networks of its own; the results are those of one machine."""
+    here, there, folder = tmp_path / "here", tmp_path / "there", tmp_path / "dask"
+    folder.mkdir()
+    assert predict_exams(PredictFlags(export, here, run, labels=True)) == 2
+    with ExitStack() as stack:
+        address = Cluster(folder, stack).address
+        assert predict_exams(PredictFlags(export, there, run, labels=True, scheduler=address)) == 2
+    rows = [pd.read_csv(out / "predictions.csv").drop(columns="seconds") for out in (here, there)]
+    pd.testing.assert_frame_equal(*rows, check_exact=False, atol=2e-4)
+    names = [sorted(path.name for path in out.iterdir() if path.name != ".lock") for out in (here, there)]
+    assert names[0] == names[1] and sum(name.endswith("-levels.nii.gz") for name in names[0]) == 2
+    for name in names[0]:
+        if name.endswith(".nii.gz"):
+            assert (here / name).read_bytes() == (there / name).read_bytes()
 
 
 def test_other_programs_see_the_label_map_on_the_scan_and_right_side_up(competition, run, tmp_path):

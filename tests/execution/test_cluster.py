@@ -1,16 +1,15 @@
 """Preparing on a Dask scheduler's workers: real processes, one of which is killed."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from helpers import stages, tasks
+from helpers.dask_cluster import Cluster, end
 from helpers.series import phantom, slices_of, write_series
 
 from cspine.errors import InputError
@@ -19,37 +18,6 @@ from cspine.execution.worker import DIED, Job
 
 UIDS = [f"1.2.826.0.1.3680043.{number}" for number in range(501, 513)]
 ABSENT = UIDS[4]
-
-
-class Cluster:
-    """A scheduler and two workers as their command lines start them."""
-
-    def __init__(self, folder: Path, stack: ExitStack, **scheduler: str):
-        self.folder, self._stack = folder, stack
-        self._file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard", **scheduler)
-        stages.wait_for(lambda: self._file.is_file() and self._file.read_text().endswith("}"))
-        self.address = json.loads(self._file.read_text())["address"]
-        self.workers = [self.add_worker(), self.add_worker()]
-
-    def add_worker(self, *flags: str) -> subprocess.Popen:
-        flags = flags or ("--no-nanny",)
-        return self._start("worker", "--nthreads", "1", "--no-dashboard", *flags)
-
-    def _start(self, what: str, *flags: str, **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "dask", what, "--scheduler-file", str(self._file), *flags]
-        command += ["--local-directory", str(self.folder)] if what == "worker" else ["--host", "127.0.0.1"]
-        with open(self.folder / f"{what}.log", "a") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=stages.environment(**environment), cwd=self.folder
-            )
-        self._stack.callback(end, process)
-        return process
-
-
-def end(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
 
 
 @pytest.fixture

@@ -1,20 +1,18 @@
 """A run's answers about exams as hospitals export them: every CT series of a neck that is found in a place."""
 
 import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import cspine
 from cspine import cli, storage
-from cspine.competition.labels import LEVELS, PREDICTION_TYPES
-from cspine.competition.submission import probability_of
-from cspine.dicom.exams import IMAGES, ExamSeries, Found, Instance, find_exams, lay_out
-from cspine.dicom.volume import Volume
+from cspine.dicom.exams import IMAGES, ExamSeries, Found, find_exams
+from cspine.dicom.reader import WITHOUT_FAST_DECODER
 from cspine.errors import InputError, printable
 from cspine.evaluation.calibration import Calibration
+from cspine.evaluation.exam_answer import LEVELS_OF, ExamWriter, Laid
 from cspine.evaluation.exam_report import (
     DONE,
     LEFT_OUT,
@@ -31,26 +29,18 @@ from cspine.evaluation.exam_report import (
     write_row,
     write_table,
 )
-from cspine.evaluation.figures import png
-from cspine.evaluation.study_picture import study_picture
+from cspine.execution.worker import Job
 from cspine.inference.blends import Models, in_words, load_models, members_of
-from cspine.inference.ensemble import Answer, models_of
+from cspine.inference.decoded import decode_study, load_small, load_volume
+from cspine.inference.ensemble import models_of
 from cspine.inference.studies import Limits, Prediction, predict_studies
 from cspine.networks.fold_models import preset_of
-from cspine.preprocessing.nifti import write_label_map
-from cspine.settings.execution import available_cpus
 from cspine.settings.flags import PredictFlags
 from cspine.settings.layout import CLASSIFIER, RunLayout
 from cspine.settings.presets import for_trying
 
-THICK_MM = 1.5
-"""The competition's slices are at most 1.25 mm apart, with few exceptions."""
-SAME_SLICE = 0.1
-"""Share of a step within which a file's slice is the one of the scan."""
-LEVELS_OF = "{}-levels.nii.gz"
-"""The label map of a series."""
-METAL_HU, METAL_SHARE = 2800, 2e-5
-"""Bone ends below; a screw or a filling of a cubic centimetre in a scan of the neck is a larger share."""
+SERIES_S = 1800.0
+"""A series that takes a worker of a cluster longer, loading the networks included, is given up."""
 
 
 def predict_exams(flags: PredictFlags) -> int:
@@ -77,23 +67,18 @@ def predict_exams(flags: PredictFlags) -> int:
         f"{cspine.__version__} {storage.sha256_of(RunLayout(flags.run).calibration)} {_models_key(flags.run)}"
     )
     print(disclaimer, flush=True)
-    with storage.locked(flags.out, "predict"), tempfile.TemporaryDirectory(prefix="cspine-") as work:
-        found = find_exams(flags.input, Path(work) / "unpacked")
+    # Beside the results, where every machine sees it, what is unpacked for several of them.
+    beside = flags.out if flags.scheduler else None
+    with (
+        storage.locked(flags.out, "predict"),
+        tempfile.TemporaryDirectory(prefix=".cspine-", dir=beside) as work,
+    ):
+        found = find_exams(flags.input.absolute(), Path(work) / "unpacked")
         rows, waiting = _rows_of(found, flags, key, run, disclaimer)
-        folders: dict[str, Path] = {}
-        renamed: dict[str, dict[str, str]] = {}
-        for number, (name, series) in enumerate(waiting.items()):
-            if isinstance(series, Path):
-                folders[name] = series
-                continue
-            folders[name] = Path(work) / "series" / f"{number:05d}"
-            renamed[name] = lay_out(series, folders[name])
-        exam = _Exams(flags, models, calibration, waiting, folders, renamed)
-        limits = Limits(workers=min(max(len(folders), 1), available_cpus()))
-        answers = predict_studies(folders, models, Path(work) / "decoded", limits)
-        for answer in cli.progress(answers, unit="series", total=len(folders), what="predict"):
-            exam.finish(rows[answer.study], answer)
-            write_row(flags.out, rows[answer.study])
+        outcomes = _on_cluster if flags.scheduler and waiting else _here
+        for row in outcomes(flags, rows, waiting, Path(work), (models, calibration)):
+            rows[row.name] = row
+            write_row(flags.out, row)
             write_table(flags.out, list(rows.values()))
         write_table(flags.out, list(rows.values()))
     done = sum(row.status == DONE for row in rows.values())
@@ -110,6 +95,99 @@ def predict_exams(flags: PredictFlags) -> int:
         **({"other_files": others} if others else {}),
     )
     return done
+
+
+def _here(
+    flags: PredictFlags,
+    rows: dict[str, ExamRow],
+    waiting: dict[str, ExamSeries | Path],
+    work: Path,
+    loaded: tuple[Models, Calibration],
+) -> Iterator[ExamRow]:
+    """The rows of the series that wait, as they are finished: decoding in processes, the networks in this one."""
+    laid = {
+        name: Laid.lay(found, work / "series" / f"{number:05d}")
+        for number, (name, found) in enumerate(waiting.items())
+    }
+    models, calibration = loaded
+    writer = ExamWriter(flags.out, flags.labels, models, calibration)
+    limits = Limits(workers=min(max(len(laid), 1), flags.workers))
+    places = {name: one.place for name, one in laid.items()}
+    answers = predict_studies(places, models, work / "decoded", limits)
+    for answer in cli.progress(answers, unit="series", total=len(laid), what="predict"):
+        writer.finish(rows[answer.study], answer, laid[answer.study])
+        yield rows[answer.study]
+
+
+def _on_cluster(
+    flags: PredictFlags,
+    rows: dict[str, ExamRow],
+    waiting: dict[str, ExamSeries | Path],
+    work: Path,
+    loaded: tuple[Models, Calibration],
+) -> Iterator[ExamRow]:
+    """The same by a Dask scheduler's workers, each with networks of its own."""
+    from cspine.execution.cluster import run_on_cluster  # not everybody has Dask
+
+    there = partial(predict_there, str(flags.run.absolute()), str(flags.out.absolute()), flags.labels)
+    job = Job(there, SERIES_S, partial(there, fallback=True), WITHOUT_FAST_DECODER)
+    items = [(name, (rows[name], found)) for name, found in waiting.items()]
+    seen = (flags.run.absolute(), flags.out.absolute())
+    outcomes = run_on_cluster(job, items, flags.scheduler, flags.workers, seen)
+    for outcome in cli.progress(outcomes, unit="series", total=len(items), what="predict"):
+        row = rows[outcome.key] if outcome.value is None else outcome.value
+        if outcome.error is not None:
+            row.reason, row.seconds = printable(outcome.error, LONGEST), round(outcome.seconds, 2)
+        yield row
+
+
+@cache
+def _loaded(run: str) -> tuple[Models, Calibration]:
+    """A run's models, loaded once a process."""
+    return load_models(Path(run)), Calibration.load(Path(run))
+
+
+def predict_there(
+    run: str, out: str, labels: bool, row: ExamRow, found: ExamSeries | Path, fallback: bool = False
+) -> ExamRow:
+    """Predict one series in a process of a cluster's worker, and write its picture and label map.
+
+    Parameters
+    ----------
+    run, out : str
+        Folders that this machine sees, too.
+    labels : bool
+        Whether the label map is written.
+    row : ExamRow
+        The series' row as it is so far.
+    found : ExamSeries or Path
+        The series, or a NIfTI file.
+    fallback : bool
+        Read without the fast decoder, which crashed.
+
+    Returns
+    -------
+    ExamRow
+        The row, filled in.
+
+    Raises
+    ------
+    InputError
+        If the series can't be read or shows no neck.
+    """
+    models, calibration = _loaded(run)
+    with tempfile.TemporaryDirectory(prefix="cspine-") as work:
+        laid, began = Laid.lay(found, Path(work) / "series"), time.monotonic()
+        try:
+            decode_study(str(laid.place), f"{work}/decoded", models.spacing_mm, fallback)
+            seconds = {"decode": time.monotonic() - began}
+            scan = load_volume(Path(work) / "decoded")
+            answer = models.answer(scan, *load_small(Path(work) / "decoded"))
+        except InputError as error:
+            raise InputError(laid.original(str(error))) from error
+        prediction = Prediction(row.name, answer, "", seconds | answer.seconds, scan)
+        ExamWriter(Path(out), labels, models, calibration).finish(row, prediction, laid)
+    return row
 
 
 def _models_key(run: Path) -> str:
@@ -179,132 +257,6 @@ def _rows_of(
             rows[name] = old
             del waiting[name]
     return rows, waiting
-
-
-@dataclass(frozen=True)
-class _Exams:
-    """What turns an answer into a row, a picture and a label map."""
-
-    flags: PredictFlags
-    models: Models
-    calibration: Calibration
-    series: dict[str, ExamSeries | Path]
-    folders: dict[str, Path]
-    renamed: dict[str, dict[str, str]]
-
-    def finish(self, row: ExamRow, answer: Prediction) -> None:
-        """Fill a row in, and draw."""
-        row.seconds = round(sum(answer.seconds.values()), 2)
-        if answer.answer is None or answer.scan is None:
-            row.reason = self._original(row.name, answer.reason)
-            return
-        said, column = answer.answer, answer.answer.column
-        row.verdict = column.verdict.as_json()
-        row.notes = [self._original(row.name, note) for note in column.notes]
-        values = self.calibration.apply(said.fold_logits.mean(axis=0), column.verdict.in_view)
-        known = [*column.verdict.in_view.tolist(), True]
-        shares = zip(PREDICTION_TYPES, probability_of(values).tolist(), known, strict=True)
-        row.probability = {kind: round(share, 4) if shown else None for kind, share, shown in shares}
-        found = self.series[row.name]
-        series = found if isinstance(found, ExamSeries) else None
-        row.deciding = deciding_slices(said, answer.scan, series)
-        row.notes += unlike_training(answer.scan, series)
-        row.status = DONE
-        title = (
-            f"{printable(row.description or row.path)}, window {self.models.window_name}\n{row.disclaimer}"
-        )
-        figure = study_picture(column, values, title=title, decided_mm=said.deciding_mm)
-        storage.write_bytes(self.flags.out / f"{row.name}.png", png(figure))
-        if self.flags.labels and said.labels is not None and said.affine is not None:
-            write_label_map(self.flags.out / LEVELS_OF.format(row.name), said.labels, said.affine)
-
-    def _original(self, name: str, words: str) -> str:
-        """Put files' own names in the place of the links'."""
-        for link, file in self.renamed.get(name, {}).items():
-            words = words.replace(link, file)
-        series = self.series[name]
-        if isinstance(series, ExamSeries):
-            words = words.replace(
-                f"study {self.folders[name].name}", f"series {series.series or 'without a UID'}"
-            )
-        return printable(words, LONGEST)
-
-
-def deciding_slices(answer: Answer, volume: Volume, series: ExamSeries | None) -> dict[str, dict[str, Any]]:
-    """Name the slice of each level that was rated highest.
-
-    Parameters
-    ----------
-    answer : Answer
-        What the networks said.
-    volume : Volume
-        The scan.
-    series : ExamSeries, optional
-        For the slices' UIDs.
-
-    Returns
-    -------
-    dict of str to dict
-        Level in view -> slice from the head (0 is the first), patient z in mm and, where just one file lies there,
-        InstanceNumber and SOPInstanceUID.
-    """
-    found = {}
-    for level, name in enumerate(LEVELS):
-        if not answer.column.verdict.in_view[level]:
-            continue
-        mm = answer.column.start_mm[0] + answer.deciding_mm[level]
-        z = int(np.clip(round(mm / volume.spacing_mm[0]), 0, len(volume.hu) - 1))
-        place: dict[str, Any] = {
-            "slice": z,
-            "patient_z_mm": round(float((volume.affine @ [z, 0, 0, 1])[0]), 2),
-        }
-        instance = None if series is None else _instance_at(volume, z, series)
-        if instance is not None:
-            place |= {"instance_number": instance.number, "sop_instance_uid": instance.uid}
-        found[name] = place
-    return found
-
-
-def _instance_at(volume: Volume, z: int, series: ExamSeries) -> Instance | None:
-    """The file whose slice lies at a height of the scan; none where it was interpolated or several lie there."""
-    step = volume.affine[:3, 0]  # (z, y, x), along the slices' normal
-    here = (volume.affine @ [z, 0, 0, 1])[:3]
-    near = [
-        one
-        for one in series.instances
-        if one.position_mm
-        and abs((np.array(one.position_mm[::-1]) - here) @ step / (step @ step)) < SAME_SLICE
-    ]
-    if len(near) > 1:  # another acquisition at the same place
-        near = [one for one in near if one.number == volume.file_numbers[z]]
-    return near[0] if len(near) == 1 else None
-
-
-def unlike_training(volume: Volume, series: ExamSeries | None) -> list[str]:
-    """Name what sets a scan apart from the competition's.
-
-    Parameters
-    ----------
-    volume : Volume
-        The scan.
-    series : ExamSeries, optional
-        Its series, for what the header says.
-
-    Returns
-    -------
-    list of str
-        Notes.
-    """
-    notes = []
-    if volume.spacing_mm[0] > THICK_MM:
-        notes.append(
-            f"slices {volume.spacing_mm[0]:.2g} mm apart, the training data has at most 1.25: thin lines are lost"
-        )
-    if series is not None and series.contrast:
-        notes.append("contrast medium (0018,0010); the training data has none")
-    if float((volume.hu[::2, ::4, ::4] > METAL_HU).mean()) > METAL_SHARE:
-        notes.append(f"metal, or another thing denser than {METAL_HU} HU: streaks may look like fractures")
-    return notes
 
 
 def _tell(row: ExamRow) -> None:

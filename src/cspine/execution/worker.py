@@ -8,9 +8,10 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,19 +108,16 @@ class Worker:
         attempt : Attempt
             The task.
         """
-        pool = self._pool
-        if pool is None or not pool.active:
-            self.stop()
-            pool = self._pool = _new_pool()
         if not self._held:
             self._since = time.monotonic()
         work = [job.fallback if attempt.by_fallback else job.function, attempt.args, job.timeout_s]
-        try:
-            held = _Held(attempt, pool.schedule(call, work, timeout=job.timeout_s))
-        except RuntimeError:  # the process died this very moment
-            self.stop()
-            pool = self._pool = _new_pool()
-            held = _Held(attempt, pool.schedule(call, work, timeout=job.timeout_s))
+        with _interrupts_for_this_process_alone():
+            try:
+                future = self._alive_pool().schedule(call, work, timeout=job.timeout_s)
+            except RuntimeError:  # the process died this very moment
+                self.stop()
+                future = self._alive_pool().schedule(call, work, timeout=job.timeout_s)
+        held = _Held(attempt, future)
         held.future.add_done_callback(lambda _: setattr(held, "ended", time.monotonic()))
         self._held.append(held)
 
@@ -155,6 +153,12 @@ class Worker:
                 self._held.clear()
                 self.stop()
         return taken
+
+    def _alive_pool(self) -> ProcessPool:
+        if self._pool is None or not self._pool.active:
+            self.stop()
+            self._pool = _new_pool()
+        return self._pool
 
     @property
     def _alive(self) -> bool:
@@ -200,6 +204,19 @@ def _death(job: Job, code: int | None, attempt: Attempt) -> str:
     if code == -signal.SIGKILL:
         words += f" {attempt.number} times; if the memory ran out, use fewer workers"
     return words + (f", also {job.fallback_words}" if attempt.by_fallback else "")
+
+
+@contextmanager
+def _interrupts_for_this_process_alone() -> Iterator[None]:
+    """Keep Ctrl-C from the processes that are started meanwhile: this one ends them, and says so once.
+
+    The mask goes on to the threads of a pool, and from them to its process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _new_pool() -> ProcessPool:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def make_submission(
 def run_kernel(competition: Path, run: Path, script: Path, out: Path, interpreter: Interpreter = OWN) -> Path:
     """Lay out Kaggle's folders in `out`, run the kernel's script there, check what it left.
 
-    Nothing is run if models, code, sample and scans are those of the submission that is there.
+    Nothing is run if models, code, sample and scans are those of the submission that is there. A run that was stopped
+    goes on with the studies that it has not finished.
 
     Parameters
     ----------
@@ -134,8 +136,11 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path, interprete
     attached.parent.mkdir(parents=True, exist_ok=True)
     attached.unlink(missing_ok=True)
     attached.symlink_to(Path(competition).resolve(), target_is_directory=True)
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
+    begun = out / "kaggle" / "begun.json"
+    if not begun.is_file() or storage.read_json(begun)["made_from"] != stamp:
+        shutil.rmtree(working, ignore_errors=True)  # else what an interrupted run knows already is kept
+    working.mkdir(parents=True, exist_ok=True)
+    storage.write_json(begun, {"made_from": stamp})
     source = out / "kaggle" / "src"
     storage.write_text(source / "script.py", script.read_text())
     storage.write_text(out / "kaggle" / "guard" / "sitecustomize.py", GUARD)
@@ -148,6 +153,7 @@ def run_kernel(competition: Path, run: Path, script: Path, out: Path, interprete
     for name in (INFERENCE_REPORT, FALLBACKS, FOLD_LOGITS):
         storage.write_bytes(out / name, (working / name).read_bytes())
     storage.write_json(state, {"made_from": stamp})
+    begun.unlink(missing_ok=True)
     return result
 
 
@@ -156,16 +162,20 @@ def _run(python: Path, script: Path, inputs: Path, working: Path, guard: Path) -
     keep = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
     }
-    done = subprocess.run(
+    process = subprocess.Popen(
         [str(python.absolute()), str(script.resolve()), str(inputs.resolve())],
         cwd=working,
         env={**keep, "PYTHONPATH": str(guard.resolve()), "HF_HUB_OFFLINE": "1"},
-        check=False,
+        start_new_session=True,  # Ctrl-C is for this process, which ends the kernel's with all that is known kept
     )
-    if done.returncode:
-        raise InputError(
-            f"{script}: the kernel ended with exit code {done.returncode}; its messages stand above"
-        )
+    try:
+        code = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if code:
+        raise InputError(f"{script}: the kernel ended with exit code {code}; its messages stand above")
 
 
 def _fingerprint(files: list[Path], root: Path, competition: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from cspine.settings.execution import available_cpus
 from cspine.settings.layout import DEFAULT_CACHE, DEFAULT_RAW, DEFAULT_RUN
 from cspine.settings.presets import DEFAULT_PRESET, PresetName
 from cspine.settings.strict import STRICT
@@ -102,6 +103,10 @@ class PredictFlags:
     """Write the label map of each scan as NIfTI, too."""
     names: bool = False
     """Tell the patients' names, not their IDs alone."""
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
+    """Processes that read series on this machine, or threads of a scheduler on it."""
+    scheduler: str = ""
+    """Address of a Dask scheduler whose workers predict instead, or `local` to try that on this machine."""
 
 
 @dataclass(frozen=True, config=STRICT)
