@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -160,7 +161,10 @@ def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -
         with ProcessPoolExecutor(
             min(settings.processes, len(rows)), context, initializer=_follow_parent
         ) as pool:
+            # Ctrl-C is for this process, which ends the workers and says so once; they inherit the mask.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             futures = [pool.submit(write_study, out, settings, row) for row in rows]
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             try:
                 for future in as_completed(futures):
                     future.result()
