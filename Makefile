@@ -215,7 +215,7 @@ bench-recipe: $(READY)  ## train the recipe and its variants on a replica, paire
 bench-replica: $(READY)  ## hold a replica against the published figures: statistics, difficulty, shortcuts, cost
 	$(PY) benchmarks/bench_replica.py $(EXTRA)
 
-pictures: $(READY)  ## draw docs/pipeline.png and docs/replica.png (after make demo)
+pictures: $(READY)  ## draw docs/pipeline.png, own-scan.png and replica.png (after make demo)
 	$(PY) benchmarks/pictures.py $(EXTRA)
 
 test: $(READY)  ## run the tests, but for those of the whole pipeline

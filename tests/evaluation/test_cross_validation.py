@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from cspine.competition.checks import UID_COLUMN
+from cspine.competition.inventory import REPLICA
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.metric import best_constants
 from cspine.competition.rows import wide
@@ -70,6 +72,10 @@ def test_cv_answers_for_every_training_study(stage, capsys):
     assert (found.level_slope, *found.biases) == (ladder.calibration.level_slope, *ladder.calibration.biases)
     np.testing.assert_allclose(found.averaging.slopes, ladder.calibration.averaging.slopes)
     assert Calibration.load(stage.run).constants == pytest.approx(tuple(constants))
+    assert not found.synthetic
+    (stage.raw.parent / REPLICA).touch()
+    cross_validate(stage.raw, stage.cache, stage.run)
+    assert Calibration.load(stage.run) == replace(found, synthetic=True), "what a replica taught says so"
     printed = capsys.readouterr().out
     assert f"constants for study {UIDS[12]}" in printed and "fell back to constants 1" in printed
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ import SimpleITK
 from helpers.dask_cluster import Cluster
 from helpers.series import phantom, slices_of, write_series
 
+from cspine import storage
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES
 from cspine.errors import InputError, printable
-from cspine.evaluation.exam_report import NOT_A_DEVICE, file_name
-from cspine.evaluation.exams import predict_exams
+from cspine.evaluation import exams
+from cspine.evaluation.calibration import Calibration
+from cspine.evaluation.exam_report import NOT_A_DEVICE, SYNTHETIC, file_name
+from cspine.evaluation.exams import disclaimer_of, predict_exams
 from cspine.settings.flags import PredictFlags
+from cspine.settings.layout import RunLayout
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +73,16 @@ def test_every_series_gets_a_row_and_nothing_is_overwritten(export, run, studies
         for level in LEVELS:
             where = content["deciding"][level]
             assert where["sop_instance_uid"] and where["instance_number"] >= 0
+
+
+def test_a_run_that_learnt_from_a_replica_says_so_whatever_its_preset(run, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    assert disclaimer_of(copy) == f"{SYNTHETIC} {NOT_A_DEVICE}", "its preset is one for trying"
+    monkeypatch.setattr(exams, "for_trying", lambda preset: False)
+    assert disclaimer_of(copy) == NOT_A_DEVICE
+    calibration = replace(Calibration.load(copy), synthetic=True)
+    storage.write_json(RunLayout(copy).calibration, asdict(calibration))
+    assert disclaimer_of(copy) == f"{SYNTHETIC} {NOT_A_DEVICE}"
 
 
 @pytest.mark.slow

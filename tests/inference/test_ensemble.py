@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ from helpers.hand_made import column
 
 from cspine.errors import InputError
 from cspine.inference import ensemble as module
-from cspine.inference.ensemble import DeviceLost, Ensemble, folds_in_words
+from cspine.inference.ensemble import Answer, DeviceLost, Ensemble, folds_in_words
 from cspine.networks.checkpoints import read_description, save_weights
 from cspine.networks.classifier import study_and_slice_logits
-from cspine.preprocessing.stacks import study_stacks
+from cspine.preprocessing.stacks import slice_positions, study_stacks
 from cspine.preprocessing.verdict import Kind
 from cspine.settings.layout import CLASSIFIER, LOCATOR, RunLayout
 
@@ -191,3 +192,51 @@ def test_weights_of_another_shape_are_refused(own_run, make):
     with pytest.raises(InputError, match="do not fit") as error:
         Ensemble.load(own_run, CPU)
     assert str(name) in str(error.value)
+
+
+class Bright(torch.nn.Module):
+    """Finds fractured what is bright in the middle slice."""
+
+    num_features = 1
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        middle = (pixels.shape[1] - 1) // 2
+        return torch.nn.functional.avg_pool2d(pixels[:, middle : middle + 1], 4)
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        return features.mean(dim=(2, 3))
+
+
+def test_the_ring_lies_where_the_spot_is(run):
+    """Bright spots at known places of a dark column are found again, to the size of a cell of the map."""
+    ensemble = Ensemble.load(run, CPU)
+    stacks, neck = ensemble.preset.stacks, column()
+    head = torch.nn.Linear(1, 1)
+    torch.nn.init.ones_(head.weight)
+    image = np.zeros_like(neck.image)
+    wanted, heights = [], []
+    for level, extent in enumerate(neck.extents):
+        mm = slice_positions(extent, stacks)[level % stacks.slices]
+        y, x = extent.centre_y_mm + 6.0 - 2 * level, extent.centre_x_mm - 7.0 + 2 * level
+        z, row, col = (round(at / step) for at, step in zip((mm, y, x), neck.spacing_mm, strict=True))
+        image[max(z - 1, 0) : z + 2, row - 1 : row + 2, col - 1 : col + 2] = 255
+        wanted.append((y, x))
+        heights.append(mm)
+    found = replace(ensemble, classifiers=[SimpleNamespace(encoder=Bright(), slice_alone=head)]).where_mm(
+        Answer(np.zeros((1, 8)), replace(neck, image=image), {}, np.array(heights))
+    )
+    cell_mm = stacks.crop_mm / (stacks.image_px // 4)
+    np.testing.assert_allclose(found, wanted, atol=0.75 * cell_mm)
+
+
+def test_the_ring_is_that_of_the_networks(run):
+    coarse = Ensemble.load(run, CPU)
+    answer = coarse.answer_about(column((2,)))
+    assert np.isnan(coarse.where_mm(answer)).all(), "one cell for the whole picture tells nothing"
+    fine = replace(coarse.preset.stacks, image_px=160)
+    ensemble = replace(coarse, preset=replace(coarse.preset, stacks=fine))
+    where = ensemble.where_mm(answer)
+    assert where.shape == (7, 2) and np.isfinite(where).all()
+    half = ensemble.preset.stacks.crop_mm / 2
+    for place, extent in zip(where, answer.column.extents, strict=True):
+        assert (np.abs(place - (extent.centre_y_mm, extent.centre_x_mm)) < half).all()

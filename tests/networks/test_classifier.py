@@ -13,7 +13,14 @@ from cspine.competition.labels import PUBLISHED
 from cspine.competition.metric import best_constants, global_loss_of_constants
 from cspine.errors import InputError
 from cspine.networks import precision
-from cspine.networks.classifier import Classifier, SliceNet, make_encoder, study_and_slice_logits
+from cspine.networks.classifier import (
+    Classifier,
+    SliceNet,
+    encoder_input,
+    make_encoder,
+    study_and_slice_logits,
+    where_in_slices,
+)
 from cspine.settings.networks import ClassifierSettings
 from cspine.training.losses import competition_loss, slice_loss
 
@@ -225,3 +232,26 @@ def test_input_scale_is_the_same_for_every_image():
     assert torch.equal(seen[0][1:], seen[1][1:])
     assert float(seen[1].max()) == 1 and float(seen[0].min()) == -1
     assert np.isclose(float(seen[0][0, 0, 0, 0]), float(images[0, 0, 0, 0, 0, 0]) / 127.5 - 1)
+
+
+def test_the_parts_of_a_slices_logit_add_up_to_it():
+    """test_resnet takes the mean of its last map, so every position has its part of the logit."""
+    classifier = make().eval()
+    images, masks = (part[0, 0] for part in inputs(1, px=160))
+    maps = where_in_slices(classifier, images, masks)
+    with torch.no_grad():
+        logits = classifier.slice_alone(classifier.encoder(encoder_input(images, masks)))[:, 0]
+    assert maps.ndim == 3 and maps.shape[1] == maps.shape[2] > 1
+    torch.testing.assert_close(
+        maps.sum(dim=(1, 2)) + classifier.slice_alone.bias, logits, atol=1e-4, rtol=1e-4
+    )
+    assert all(part.grad is None for part in classifier.parameters())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext"])
+def test_other_encoders_tell_where_or_say_that_they_do_not(name):
+    classifier = make(replace(SMALL, encoder=name)).eval()
+    images, masks = (part[0, 0] for part in inputs(1, px=160))
+    maps = where_in_slices(classifier, images, masks)
+    assert (maps is None) == (name == "test_vit")
+    assert maps is None or (maps.shape[0] == 5 and maps.isfinite().all() and maps.std() > 0)

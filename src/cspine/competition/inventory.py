@@ -14,6 +14,8 @@ from cspine.competition.labels import PREDICTION_TYPES
 
 BOX_TOLERANCE_PX = 1.0
 """A box may reach so far beyond the image's edge: annotators draw to it, and corners are rounded."""
+REPLICA = "replica.json"
+"""What a replica says of itself, beside its competition folder."""
 MASK_SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -119,6 +121,22 @@ def format_description(found: dict[str, Any]) -> str:
         lines.append(f"{kind:17}{count:7d}{100 * count / train['studies']:7.1f} %")
     lines += ["", "missing or odd:" if found["missing"] else "missing or odd: nothing"]
     return "\n".join(lines + [f"  {sentence}" for sentence in found["missing"]])
+
+
+def is_replica(raw: Path) -> bool:
+    """Tell a synthetic competition, which `make replica` wrote, by the file that lies beside or in it.
+
+    Parameters
+    ----------
+    raw : Path
+        The competition folder.
+
+    Returns
+    -------
+    bool
+        True for a replica.
+    """
+    return any((folder / REPLICA).is_file() for folder in (raw.resolve().parent, raw))
 
 
 def find_mask(folder: Path, uid: str) -> Path | None:

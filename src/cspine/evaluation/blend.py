@@ -11,6 +11,7 @@ import pandas as pd
 from cspine import cli, storage
 from cspine.competition import rows
 from cspine.competition.checks import UID_COLUMN
+from cspine.competition.inventory import is_replica
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.tables import read_submission, read_train
 from cspine.errors import InputError
@@ -92,7 +93,7 @@ def blend_runs(raw: Path, runs: Sequence[Path], out: Path) -> None:
         write_blend(
             out, BlendWeights(paths, tuple(map(float, found.level)), tuple(map(float, found.overall)))
         )
-        conclude(train, frame, out, covered)
+        conclude(train, frame, out, covered, is_replica(raw))
     read = " ".join(str(run) for run in runs)
     cli.log_stage(
         "blend", read=read, wrote=out, studies=len(frame), fitted_weights="yes" if found.fitted else "no"

@@ -42,6 +42,8 @@ class Calibration:
     """Whether the patient's value is never below the largest level's."""
     averaging: AveragingCurve | None = None
     """How slopes and biases change for a mean of several networks; None where that was not fitted."""
+    synthetic: bool = False
+    """Whether it was fitted on a replica, so that the run's values mean nothing for a patient."""
 
     def apply(self, logits: np.ndarray, in_view: np.ndarray | None = None) -> np.ndarray:
         """Turn logits into values to submit; a level that the scan does not show gets its constant.

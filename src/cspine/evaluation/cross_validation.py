@@ -1,7 +1,7 @@
 """The folds of a run put together: held-out logits, the steps to values, out-of-fold predictions and their scores."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from cspine import cli, storage
 from cspine.competition import checks
 from cspine.competition.checks import UID_COLUMN
+from cspine.competition.inventory import is_replica
 from cspine.competition.labels import PREDICTION_TYPES
 from cspine.competition.rows import long
 from cspine.competition.scoring import training_constants
@@ -62,7 +63,7 @@ def cross_validate(raw: Path, cache: Path, run: Path) -> None:
     if len(there) < count:
         covered = [uid for uid in covered if folds.get(uid) in there]
         print(f"{len(there)} of {count} folds; out of fold covers {len(covered)} of {len(train)} studies\n")
-    result = conclude(train, logits, run, covered)
+    result = conclude(train, logits, run, covered, is_replica(raw))
     cli.log_stage(
         "cv",
         read=run / CLASSIFIER,
@@ -73,7 +74,9 @@ def cross_validate(raw: Path, cache: Path, run: Path) -> None:
     )
 
 
-def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path, covered: Sequence[str]) -> OutOfFold:
+def conclude(
+    train: pd.DataFrame, logits: pd.DataFrame, run: Path, covered: Sequence[str], synthetic: bool = False
+) -> OutOfFold:
     """Turn held-out logits into values, write all three files of a run, print what came out.
 
     Parameters
@@ -86,6 +89,8 @@ def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path, covered: Sequ
         The folder of the run or blend.
     covered : sequence of str
         As in `merge_folds`.
+    synthetic : bool
+        Whether they are of a replica.
 
     Returns
     -------
@@ -99,7 +104,7 @@ def conclude(train: pd.DataFrame, logits: pd.DataFrame, run: Path, covered: Sequ
     """
     layout, result = RunLayout(run), merge_folds(train, logits, covered)
     storage.write_csv(layout.oof_logits, logits.reset_index())
-    storage.write_json(layout.calibration, asdict(result.ladder.calibration))
+    storage.write_json(layout.calibration, asdict(replace(result.ladder.calibration, synthetic=synthetic)))
     storage.write_csv(layout.oof, long(result.studies, result.values))
     print(describe_ladder(result.ladder) + "\n")
     table = score_table({"out of fold": (result.truth, result.values)}, training_constants(train))

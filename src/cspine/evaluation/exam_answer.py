@@ -119,19 +119,22 @@ class ExamWriter:
         shares = zip(PREDICTION_TYPES, probability_of(values).tolist(), known, strict=True)
         row.probability = {kind: round(share, 4) if shown else None for kind, share, shown in shares}
         series = laid.found if isinstance(laid.found, ExamSeries) else None
-        row.deciding = deciding_slices(said, answer.scan, series)
+        where = self.models.where_mm(said)
+        row.deciding = deciding_slices(said, answer.scan, series, where)
         row.notes += unlike_training(answer.scan, series)
         row.status = DONE
         title = (
             f"{printable(row.description or row.path)}, window {self.models.window_name}\n{row.disclaimer}"
         )
-        figure = study_picture(column, values, title=title, decided_mm=said.deciding_mm)
+        figure = study_picture(column, values, title=title, decided_mm=said.deciding_mm, where_mm=where)
         storage.write_bytes(self.out / f"{row.name}.png", png(figure))
         if self.labels and said.labels is not None and said.affine is not None:
             write_label_map(self.out / LEVELS_OF.format(row.name), said.labels, said.affine)
 
 
-def deciding_slices(answer: Answer, volume: Volume, series: ExamSeries | None) -> dict[str, dict[str, Any]]:
+def deciding_slices(
+    answer: Answer, volume: Volume, series: ExamSeries | None, where_mm: np.ndarray
+) -> dict[str, dict[str, Any]]:
     """Name the slice of each level that was rated highest.
 
     Parameters
@@ -142,12 +145,14 @@ def deciding_slices(answer: Answer, volume: Volume, series: ExamSeries | None) -
         The scan.
     series : ExamSeries, optional
         For the slices' UIDs.
+    where_mm : ndarray of float64, shape (7, 2)
+        Column millimetres (y, x) of what spoke for a fracture in that slice, or NaN.
 
     Returns
     -------
     dict of str to dict
-        Level in view -> slice from the head (0 is the first), patient z in mm and, where just one file lies there,
-        InstanceNumber and SOPInstanceUID.
+        Level in view -> slice from the head (0 is the first), patient z in mm, where in it as patient (x, y, z) in mm
+        and, where just one file lies there, InstanceNumber and SOPInstanceUID.
     """
     found = {}
     for level, name in enumerate(LEVELS):
@@ -159,6 +164,10 @@ def deciding_slices(answer: Answer, volume: Volume, series: ExamSeries | None) -
             "slice": z,
             "patient_z_mm": round(float((volume.affine @ [z, 0, 0, 1])[0]), 2),
         }
+        if np.isfinite(where_mm[level]).all():
+            y, x = (answer.column.start_mm[1:] + where_mm[level]) / volume.spacing_mm[1:]
+            at = (volume.affine @ [z, y, x, 1])[2::-1]
+            place["where_mm"] = [round(float(one), 1) for one in at]
         instance = None if series is None else _instance_at(volume, z, series)
         if instance is not None:
             place |= {"instance_number": instance.number, "sop_instance_uid": instance.uid}

@@ -80,6 +80,7 @@ class ExamRow:
         for level in LEVELS:
             row[f"{level}_instance_number"] = self.deciding.get(level, {}).get("instance_number")
             row[f"{level}_sop_instance_uid"] = self.deciding.get(level, {}).get("sop_instance_uid")
+            row[f"{level}_where_mm"] = " ".join(map(str, self.deciding.get(level, {}).get("where_mm", [])))
         row |= {
             "notes": "; ".join(self.notes),
             "seconds": self.seconds,

@@ -210,7 +210,7 @@ def disclaimer_of(run: Path) -> str:
         One sentence or two.
     """
     presets = [preset_of(models_of(member)[1][0], CLASSIFIER) for member in members_of(run)]
-    if any(for_trying(preset) for preset in presets):
+    if any(for_trying(preset) for preset in presets) or Calibration.load(run).synthetic:
         return f"{SYNTHETIC} {NOT_A_DEVICE}"
     return NOT_A_DEVICE
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cspine import cli, storage
 from cspine.competition import checks, rows, tables
+from cspine.competition.inventory import is_replica
 from cspine.competition.labels import OVERALL, PREDICTION_TYPES
 from cspine.competition.metric import FORMS
 from cspine.competition.scoring import title_of, training_constants
@@ -30,8 +31,6 @@ from cspine.preprocessing.stores import open_columns
 from cspine.settings.layout import RunLayout
 from cspine.settings.presets import Preset
 
-REPLICA = "replica.json"
-"""Beside a competition folder that is synthetic."""
 EXTERNAL = (
     "What others measured with the winners' models, on other data and therefore not comparable one to one: an external "
     "validation of winning models on non-contrast CT found an AUC of 0.89 per patient, sensitivity 67 % and "
@@ -114,17 +113,14 @@ def headline(scores: dict[str, Any], sources: ReportSources) -> str:
         The sentences.
     """
     name, row = next(iter(scores["scores"]["global"].items()))
-    kind = (
-        "synthetic scans (a replica)"
-        if (sources.raw.parent / REPLICA).is_file()
-        else "the scans of this folder"
-    )
+    synthetic = is_replica(sources.raw)
+    kind = "synthetic scans (a replica)" if synthetic else "the scans of this folder"
     words = (
         f"Run {sources.run.name}, trained and judged on {kind}: {name}, {row['studies']} studies, weighted log loss "
         f"{row['model']:.4f} ({row['model_low']:.4f} to {row['model_high']:.4f}), {row['gain_percent']:.1f} % "
         f"({row['gain_low']:.1f} to {row['gain_high']:.1f}) better than the best constants. "
     )
-    if (sources.raw.parent / REPLICA).is_file():
+    if synthetic:
         words += "Synthetic: this says nothing about a patient. "
     return words + "Not a medical device."
 

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from scipy import ndimage
 
 from cspine.competition.labels import LEVELS
@@ -14,6 +15,8 @@ from cspine.evaluation.figures import COLOURS, FRACTURED
 from cspine.preprocessing.boxes import BOTTOM, LEFT, LEVEL, RIGHT, TOP, Z
 from cspine.preprocessing.column import Column
 
+RING, RING_MM = "#ffd400", 7.0
+"""Colour and radius of the ring around what spoke for a fracture."""
 NEAR_MM = 1.5
 """A box is drawn on a slice that is no farther away than this, or than a slice distance."""
 
@@ -24,6 +27,7 @@ def study_picture(
     truth: np.ndarray | None = None,
     title: str = "",
     decided_mm: np.ndarray | None = None,
+    where_mm: np.ndarray | None = None,
 ) -> Figure:
     """Draw one study in one picture: where the levels are, what was found, and two levels from above.
 
@@ -39,6 +43,8 @@ def study_picture(
         The figure's title; "" for none.
     decided_mm : ndarray of float, shape (7,), optional
         Column millimetres of the slice that decided in each level; by default an annotated slice, or the middle.
+    where_mm : ndarray of float, shape (7, 2), optional
+        Column millimetres (y, x) of what spoke for a fracture there; it gets a ring.
 
     Returns
     -------
@@ -47,7 +53,7 @@ def study_picture(
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     axes = figure.subplots(1, 5, width_ratios=[1, 1, 0.75, 1, 1])
-    for draw, panel in zip(_drawings(column, values, truth, decided_mm), axes, strict=True):
+    for draw, panel in zip(_drawings(column, values, truth, decided_mm, where_mm), axes, strict=True):
         draw(panel)
     if title:
         figure.suptitle(title, fontsize=10)
@@ -89,7 +95,11 @@ def study_panels(
 
 
 def _drawings(
-    column: Column, values: np.ndarray, truth: np.ndarray | None, decided_mm: np.ndarray | None
+    column: Column,
+    values: np.ndarray,
+    truth: np.ndarray | None,
+    decided_mm: np.ndarray | None,
+    where_mm: np.ndarray | None = None,
 ) -> list[Callable[[Axes], None]]:
     """What draws each of the five panels."""
     probability = probability_of(values)
@@ -116,7 +126,8 @@ def _drawings(
         coronal,
         lambda axes: _bars(axes, probability, truth),
         *(partial(_axial, column=column, level=level, probability=probability[level], truth=truth,
-                  decided_mm=None if decided_mm is None else float(decided_mm[level])) for level in shown),
+                  decided_mm=None if decided_mm is None else float(decided_mm[level]),
+                  where_mm=None if where_mm is None else where_mm[level]) for level in shown),
     ]  # fmt: skip
 
 
@@ -194,6 +205,7 @@ def _axial(
     probability: float,
     truth: np.ndarray | None,
     decided_mm: float | None,
+    where_mm: np.ndarray | None = None,
 ) -> None:
     """An axial slice through a level: the one that decided, or through its box, or its middle."""
     boxes = column.boxes[column.boxes[:, LEVEL] == level + 1]
@@ -225,6 +237,9 @@ def _axial(
         words += ", box dashed"
     elif len(boxes):
         words += ", boxes elsewhere"
+    if where_mm is not None and np.isfinite(where_mm).all():
+        axes.add_patch(Circle((where_mm[1], where_mm[0]), RING_MM, fill=False, color=RING, linewidth=1.4))
+        words += ", ring: where"
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     state = "" if truth is None else (", fractured" if truth[level] > 0.5 else ", whole")

@@ -204,6 +204,21 @@ class Blend:
         logits = self.weights.combine([answer.fold_logits for answer in answers])
         return replace(answers[0], fold_logits=logits, seconds=seconds)
 
+    def where_mm(self, answer: Answer) -> np.ndarray:
+        """Say where in each level's deciding slice most speaks for a fracture, by the first member.
+
+        Parameters
+        ----------
+        answer : Answer
+            What these networks said about a study.
+
+        Returns
+        -------
+        ndarray of float64, shape (7, 2)
+            As of `Ensemble.where_mm`.
+        """
+        return self.members[0].where_mm(answer)
+
     def lighter(self) -> "tuple[Blend, str] | None":
         """Give the same with less work, in every member; as `Ensemble.lighter`.
 

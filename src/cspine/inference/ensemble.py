@@ -11,7 +11,7 @@ import torch
 
 from cspine.dicom.volume import Volume
 from cspine.errors import InputError
-from cspine.networks.classifier import Classifier, study_and_slice_logits
+from cspine.networks.classifier import Classifier, study_and_slice_logits, where_in_slices
 from cspine.networks.fold_models import (
     load_classifier,
     load_locator,
@@ -22,7 +22,7 @@ from cspine.networks.locator import Locator
 from cspine.networks.precision import best_device
 from cspine.networks.search import Located, locate
 from cspine.preprocessing.column import Column, cut_column
-from cspine.preprocessing.stacks import deciding_mm, study_stacks
+from cspine.preprocessing.stacks import deciding_mm, slice_positions, study_stacks
 from cspine.settings.layout import CLASSIFIER, LOCATOR, MADE_BY, RunLayout
 from cspine.settings.presets import Preset, reproducible_settings
 
@@ -113,6 +113,8 @@ def device_is_lost(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error)
 
 
+LEAST_CELLS = 4
+"""Cells on a side of the last map, below which it does not tell where in a slice something is."""
 FEWEST_IMAGES = 8
 """A device without memory for so many images at once is given up."""
 
@@ -246,6 +248,39 @@ class Ensemble:
         logits, slices = self._ask(column)
         deciding = deciding_mm(column, slices, self.preset.stacks)
         return Answer(logits, column, {"classify": time.perf_counter() - started}, deciding)
+
+    def where_mm(self, answer: Answer) -> np.ndarray:
+        """Say where in each level's deciding slice most speaks for a fracture, by all folds together.
+
+        Parameters
+        ----------
+        answer : Answer
+            What these networks said about a study.
+
+        Returns
+        -------
+        ndarray of float64, shape (7, 2)
+            Column millimetres (y, x) of C1 to C7; NaN for encoders that don't tell, or too coarsely.
+        """
+        column, stacks = answer.column, self.preset.stacks
+        images, masks = study_stacks(column, stacks)
+        chosen = [
+            int(np.abs(slice_positions(extent, stacks) - mm).argmin())
+            for extent, mm in zip(column.extents, answer.deciding_mm, strict=True)
+        ]
+        levels = range(len(chosen))
+        shown = (torch.from_numpy(part[levels, chosen]).to(self.device) for part in (images, masks))
+        pictures, shapes = tuple(shown), []
+        for classifier in self.classifiers:
+            maps = where_in_slices(classifier, *pictures)
+            if maps is None or min(maps.shape[1:]) < LEAST_CELLS:
+                return np.full((len(levels), 2), np.nan)
+            shapes.append(maps.double().numpy())
+        found = np.mean(shapes, axis=0)
+        best = np.array([np.unravel_index(one.argmax(), one.shape) for one in found])
+        share = (best + 0.5) / found.shape[1:]
+        centres = [(extent.centre_y_mm, extent.centre_x_mm) for extent in column.extents]
+        return np.array(centres) + (share - 0.5) * stacks.crop_mm
 
     def locate(self, hu: np.ndarray) -> Located:
         """Name the vertebrae in a small volume.

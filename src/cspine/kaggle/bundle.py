@@ -240,6 +240,8 @@ def check_networks(run: Path) -> None:
                 f"WARNING: {member} has the stacks of the presets smoke or demo ({len(folds)} folds): it is for trying "
                 "the kit, not for the competition"
             )
+    if Calibration.load(run).synthetic:
+        print(f"WARNING: {run} learnt from a replica: it is for trying the kit, not for the competition")
 
 
 def _check_size(files: list[Path]) -> None:

@@ -254,6 +254,10 @@ class KernelRun:
             self.problem(f"without the calibration: {error}")
             self.calibration = Calibration.raw(self.constants)
         self.constants = np.array(self.calibration.constants)
+        if self.calibration.synthetic:
+            say(
+                "NOTE: these models learnt from a replica: they are for trying the kit, not for the competition"
+            )
         if not self.answers.is_file():
             self.write()
         task = Task(str(models), {}, sums, workers=ExecutionSettings().workers, until=until)

@@ -1,7 +1,7 @@
 """Is it broken? An encoder over slices, a sequence model over a vertebra, attention over the seven levels."""
 
 import contextlib
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -256,6 +256,42 @@ class Classifier(nn.Module):
         anyone = self.patient_scale * vertebra_logits.logsumexp(dim=1) + self.patient_bias
         patient = anyone + together[:, -1]
         return torch.cat([vertebra_logits, patient[:, None]], dim=1), slice_logits
+
+
+def where_in_slices(classifier: Classifier, images: Tensor, masks: Tensor) -> Tensor | None:
+    """Say from where in single slices the logit comes that each slice has of its own.
+
+    The product of the encoder's last map and of the logit's gradient with respect to it, summed over the features: for
+    an encoder that takes the mean of its map this is each position's part of the logit.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        In evaluation mode.
+    images : Tensor of uint8, shape (slices, y, x, neighbours)
+        Slices with their neighbours.
+    masks : Tensor of uint8, shape (slices, y, x)
+        Their masks.
+
+    Returns
+    -------
+    Tensor of float32, shape (slices, height, width), or None
+        On the CPU; None for an encoder whose last map is no picture.
+
+    References
+    ----------
+    Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations", arXiv:2011.08891.
+    """
+    encoder = cast(Any, classifier.encoder)
+    with torch.enable_grad():
+        with torch.no_grad():
+            features = encoder.forward_features(encoder_input(images, masks))
+        if features.ndim != 4 or features.shape[1] != _feature_count(classifier.encoder):
+            return None
+        features = features.float().requires_grad_()
+        logits = classifier.slice_alone(encoder.forward_head(features).float())
+        (gradient,) = torch.autograd.grad(logits.sum(), features)
+    return (gradient * features).sum(dim=1).detach().cpu()
 
 
 @torch.inference_mode()
