@@ -1,6 +1,7 @@
 """Predictions of own scans, as a person asks for them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
