@@ -29,6 +29,7 @@ from cspine import cli, storage  # noqa: E402
 from cspine.errors import InputError  # noqa: E402
 from cspine.networks.precision import best_device  # noqa: E402
 from cspine.networks.pretrained import load_pretrained  # noqa: E402
+from cspine.settings.execution import available_cpus  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 
 PARTS = ("replicas", "scans")
@@ -61,7 +62,7 @@ class Flags:
     """Of each training of the ablation; the kit's own locator takes some 12,400."""
     judged: Annotated[int, Field(ge=2)] = 100
     """Studies that the ablation is judged on."""
-    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
     """Processes that write and read the replica."""
 
 

@@ -43,7 +43,7 @@ from cspine.preprocessing.column import Column, Extent  # noqa: E402
 from cspine.preprocessing.columns import ColumnsStage, cut_columns  # noqa: E402
 from cspine.preprocessing.prepare import prepare  # noqa: E402
 from cspine.preprocessing.verdict import WHOLE  # noqa: E402
-from cspine.settings.execution import ExecutionSettings  # noqa: E402
+from cspine.settings.execution import ExecutionSettings, available_cpus  # noqa: E402
 from cspine.settings.layout import (  # noqa: E402
     CLASSIFIER,
     SLICE_LOGITS,
@@ -86,7 +86,7 @@ class Flags:
     """Studies that a classifier is shown."""
     arms: tuple[str, ...] = ()
     """Some of the arms by name; by default all."""
-    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
     """Processes that write and read the replica."""
 
 

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from bench_scans import cpu  # noqa: E402
 
 from cspine import cli, storage  # noqa: E402
+from cspine.settings.execution import available_cpus  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 
 PARTS = ("distributions", "bone", "difficulty", "shortcut", "cost")
@@ -50,7 +51,7 @@ class Settings:
     """Training studies of the part difficulty: a third of that leaves quarters too small to be told apart."""
     also_gaping: bool = False
     """Train once more, on fractures as wide as the demo's."""
-    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
     """Processes; cost takes one."""
     quick: bool = False
     """A few small studies: to see that it runs. Its figures mean nothing."""

@@ -40,7 +40,7 @@ from cspine import cli, storage  # noqa: E402
 from cspine.dicom.reader import read_series  # noqa: E402
 from cspine.execution.store import StudyStore  # noqa: E402
 from cspine.preprocessing.prepare import prepare  # noqa: E402
-from cspine.settings.execution import ExecutionSettings  # noqa: E402
+from cspine.settings.execution import ExecutionSettings, available_cpus  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 
 SYNTAXES = {"explicit LE": "1.2.840.10008.1.2.1", "JPEG Lossless SV1": "1.2.840.10008.1.2.4.70"}
@@ -77,7 +77,7 @@ class Settings:
     """Of the cached volumes; 2 mm is that of the presets for real data."""
     rounds: Annotated[int, Field(ge=1)] = 5
     """Every measurement is repeated this often, in turns."""
-    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
     """Processes of (a) and (c)."""
     quick: bool = False
     """Tiny files, one round: to see that it runs. Its figures mean nothing."""

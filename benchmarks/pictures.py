@@ -5,7 +5,6 @@ own-scan.png: the picture that `make predict` leaves for the same study.
 replica.png: patients in three planes and two windows, painted in memory and seen through the scanner.
 """
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +23,7 @@ from replica_picture import REPLICA_BYTES, draw_replica, look_at_patients  # noq
 
 from cspine import cli, storage  # noqa: E402
 from cspine.evaluation.exams import predict_exams  # noqa: E402
+from cspine.settings.execution import available_cpus  # noqa: E402
 from cspine.settings.flags import PredictFlags  # noqa: E402
 from cspine.settings.layout import SUBMISSION  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
@@ -43,7 +43,7 @@ class Flags:
     """The folder for pipeline.png, own-scan.png and replica.png."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the replica that is drawn."""
-    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
     """Processes that paint patients."""
 
 

@@ -6,7 +6,6 @@ written above it, and more of it below.
 """
 
 import html
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +26,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import replica_views as views  # noqa: E402, I001
 
 from cspine import cli, storage  # noqa: E402
+from cspine.settings.execution import available_cpus  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 from replica.cohort.published import LEVELS, SITES  # noqa: E402
 from replica.cohort.studies import make_cohort  # noqa: E402
@@ -81,7 +81,7 @@ class Settings:
     """Of the replica: other seed, other patients."""
     size: Annotated[float, Field(ge=0.125, le=1)] = 1.0
     """Scale of the 512 x 512 matrix."""
-    workers: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0))
+    workers: Annotated[int, Field(ge=1)] = available_cpus()
     """Processes."""
     quick: bool = False
     """A patient and a few findings at a low resolution: to see that it runs."""

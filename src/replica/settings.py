@@ -63,7 +63,8 @@ class ReplicaSettings:
     @property
     def processes(self) -> int:
         """How many processes work, with 0 resolved to the cores this process may use."""
-        return self.workers or len(os.sched_getaffinity(0))
+        here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or here
 
     def fingerprint(self) -> dict:
         """Everything that shapes the bytes: not where they go, nor how many workers write them."""
