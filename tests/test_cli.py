@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from cspine import cli
 from cspine.errors import InputError
-from cspine.kaggle.kernel import ANSWERS
+from cspine.kaggle.answers import ANSWERS
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 SCRIPTS = sorted(path.stem for path in SRC.glob("*.py"))

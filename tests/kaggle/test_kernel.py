@@ -88,13 +88,17 @@ def test_the_mean_of_the_folds_gets_the_slopes_that_its_own_studies_ask_for(tmp_
     logits = random.normal(size=(60, 1, 8)) + 1.2 * random.normal(size=(60, 2, 8))
     for number, study in enumerate(studies[:40]):
         taken(run, study, logits[number])
-    np.testing.assert_allclose(run.values()["1.2.3"], run.calibration.apply(logits[3].mean(axis=0)))
+    np.testing.assert_allclose(
+        run.answers.values(run.calibration)["1.2.3"], run.calibration.apply(logits[3].mean(axis=0))
+    )
     for number, study in enumerate(studies[40:], start=40):
         taken(run, study, logits[number])
     noise = FoldNoise.measure(logits)
     expected = run.calibration.for_mean(noise)
     assert expected.level_slope > 1.1
-    np.testing.assert_allclose(run.values()["1.2.3"], expected.apply(logits[3].mean(axis=0)))
+    np.testing.assert_allclose(
+        run.answers.values(run.calibration)["1.2.3"], expected.apply(logits[3].mean(axis=0))
+    )
     assert run.report.slopes["level"] == expected.level_slope
     assert run.report.slopes["level_removed"] == pytest.approx(noise.level / 2 / 4.0)
     assert run.report.seconds_by_part == {"decode": 60.0, "locate": 30.0}
@@ -110,7 +114,7 @@ def test_a_level_that_is_not_in_view_gets_its_constant(tmp_path):
     taken(run, "1.2.1", logits)
     cut = Verdict(Kind.DOUBTFUL, ("C3 is uncertain (0.60)",), ("C1", "C2", "C3", "C4", "C5"))
     taken(run, "1.2.2", logits, cut)
-    whole, part = run.values()["1.2.1"], run.values()["1.2.2"]
+    whole, part = run.answers.values(run.calibration)["1.2.1"], run.answers.values(run.calibration)["1.2.2"]
     np.testing.assert_array_equal(part[[0, 1, 2, 3, 4, 7]], whole[[0, 1, 2, 3, 4, 7]])
     np.testing.assert_allclose(part[5:7], [0.16, 0.17])
     assert run.report.verdicts == {"sure": 1, "doubtful": 1}

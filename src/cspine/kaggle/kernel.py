@@ -16,15 +16,15 @@ import pandas as pd
 import cspine
 from cspine import cli, storage
 from cspine.competition.checks import UID_COLUMN, check_study_uid
-from cspine.competition.labels import LEVELS, PREDICTION_TYPES, PUBLISHED
+from cspine.competition.labels import PUBLISHED
 from cspine.competition.metric import best_constants
 from cspine.competition.rows import split_row_ids
 from cspine.competition.submission import assemble, write_submission
 from cspine.errors import InputError
-from cspine.evaluation.averaging import FoldNoise
 from cspine.evaluation.calibration import Calibration
 from cspine.execution.worker import end_with_parent
 from cspine.inference.device_task import Task
+from cspine.kaggle.answers import ANSWERS, Answers
 from cspine.kaggle.devices import Devices
 from cspine.kaggle.inference_report import InferenceReport
 from cspine.kaggle.marker import CODE, read_marker, sums_of
@@ -39,8 +39,6 @@ HIDDEN_STUDIES = 1093
 """Of the scoring run, public and private."""
 TOO_MUCH = 0.1
 """Share of studies on constants that ends a rehearsal with 1."""
-ANSWERS = ".answers.jsonl"
-"""What is known of each study, for the process that follows one that was killed."""
 RESERVE_BYTES = 4 << 20
 """Kept on the disk while studies are predicted, and given up for the last files where it is full."""
 
@@ -54,8 +52,6 @@ class KernelRun:
             {"row_id": sample_row_ids(competition / "sample_submission.csv")}, dtype=str
         )
         self.constants = best_constants(PUBLISHED["train"].rates())
-        self.fold_logits: dict[str, np.ndarray] = {}
-        self.in_view: dict[str, np.ndarray] = {}
         self.calibration: Calibration | None = None
         self.studies = list(split_row_ids(self.sample["row_id"])[UID_COLUMN].unique())
         self.report = InferenceReport(studies=len(self.studies))
@@ -63,7 +59,7 @@ class KernelRun:
         """Studies that are only rehearsed."""
         self.path = working / SUBMISSION
         self.reserve = working / ".reserve"
-        self.answers = working / ANSWERS
+        self.answers = Answers(working / ANSWERS, self.report)
 
     def problem(self, words: str) -> None:
         """Note and print what went wrong.
@@ -113,36 +109,8 @@ class KernelRun:
 
     def write(self) -> None:
         """Write what is known so far."""
-        frame, _ = assemble(self.sample, self.values(), self.constants)
+        frame, _ = assemble(self.sample, self.answers.values(self.calibration), self.constants)
         self.save(SUBMISSION, lambda: write_submission(self.path, frame, self.sample))
-
-    def values(self) -> dict[str, np.ndarray]:
-        """Turn the logits that are there into values: the folds' mean, calibrated for such a mean.
-
-        A study that fewer folds answered, since time ran short, is calibrated as the mean of these.
-
-        Returns
-        -------
-        dict of str to ndarray of shape (8,)
-            Study to values to submit.
-        """
-        if self.calibration is None:
-            return {}
-        values: dict[str, np.ndarray] = {}
-        for count in sorted({len(logits) for logits in self.fold_logits.values()}):
-            calibration = self.calibration
-            known = [logits[:count] for logits in self.fold_logits.values() if len(logits) >= count]
-            noise, averaging = FoldNoise.measure(np.stack(known)), calibration.averaging
-            if noise is not None and averaging is not None:
-                calibration, shares = calibration.for_mean(noise), averaging.shares(noise)
-                figures = (calibration.level_slope, calibration.overall_slope, *shares)
-                names = ("level", "overall", "level_removed", "overall_removed")
-                self.report.slopes = dict(zip(names, figures, strict=True))
-            these = [study for study, logits in self.fold_logits.items() if len(logits) == count]
-            logits = np.stack([self.fold_logits[study] for study in these]).mean(axis=1)
-            in_view = np.stack([self.in_view[study] for study in these])
-            values |= dict(zip(these, calibration.apply(logits, in_view), strict=True))
-        return {study: one for study, one in values.items() if np.isfinite(one).all()}
 
     def take(self, words: dict[str, Any]) -> None:
         """Note one study's outcome and write it.
@@ -153,36 +121,10 @@ class KernelRun:
             As from `device_process.as_words`.
         """
         line = json.dumps(words) + "\n"
-        self.save(ANSWERS, lambda: self.remember(line))
-        self.note(words)
-        if words["study"] in self.fold_logits:
+        self.save(ANSWERS, lambda: self.answers.remember(line))
+        self.answers.note(words)
+        if words["study"] in self.answers.fold_logits:
             self.write()
-
-    def note(self, words: dict[str, Any]) -> None:
-        """Note one study's outcome.
-
-        Parameters
-        ----------
-        words : dict
-            As from `device_process.as_words`.
-        """
-        study = words["study"]
-        for part, took in words["seconds"].items():
-            self.report.seconds_by_part[part] = self.report.seconds_by_part.get(part, 0.0) + took
-        logits = np.array(words.get("logits", []), dtype=np.float64)
-        if not logits.size or not np.isfinite(logits).all():
-            self.report.fell_back[study] = words.get("reason") or "an answer that is not finite"
-            return
-        if study in self.extra:
-            return
-        self.fold_logits[study], self.in_view[study] = logits, np.array(words["in_view"], dtype=bool)
-        kind = words["verdict"]
-        self.report.verdicts[kind] = self.report.verdicts.get(kind, 0) + 1
-        if not self.in_view[study].all():
-            hidden = np.flatnonzero(~self.in_view[study]).tolist()
-            self.report.not_in_view[study] = [LEVELS[level] for level in hidden]
-        if words["notes"]:
-            self.report.notes[study] = words["notes"]
 
     def folders(self) -> dict[str, Path]:
         """Find the studies' folders; a study without one, or whose name is no UID, is noted.
@@ -221,6 +163,7 @@ class KernelRun:
         wanted = min(max(count, 0), len(there))  # none where test_images has enough
         chosen = np.unique(np.linspace(0, len(there) - 1, wanted).round().astype(int)) if wanted else []
         self.extra = {there[number].name: there[number] for number in chosen}
+        self.answers.only_rehearsed = self.extra
 
     def predict(self, models: Path, until: float, scored: bool) -> None:
         """Predict all studies whose folders are there.
@@ -258,7 +201,7 @@ class KernelRun:
             say(
                 "NOTE: these models learnt from a replica: they are for trying the kit, not for the competition"
             )
-        if not self.answers.is_file():
+        if not self.answers.path.is_file():
             self.write()
         task = Task(str(models), {}, sums, workers=ExecutionSettings().workers, until=until)
         devices = Devices(task, self.problem)
@@ -273,34 +216,10 @@ class KernelRun:
             self.answer(devices, folders | self.extra, scored)
         finally:
             devices.stop()
-        if folders and not self.fold_logits:
+        if folders and not self.answers.fold_logits:
             raise InputError(
                 f"{self.competition}: none of {len(folders)} studies could be predicted; see the reasons"
             )
-
-    def remember(self, line: str) -> None:
-        """Add a line to what is known.
-
-        Parameters
-        ----------
-        line : str
-            A study's words as JSON.
-        """
-        with self.answers.open("a", encoding="utf-8") as file:
-            file.write(line)
-
-    def known(self) -> list[dict[str, Any]]:
-        """Read what a process before this one, which was killed, has found out.
-
-        Returns
-        -------
-        list of dict
-            Words as from `device_process.as_words`; a line that was cut off is left out.
-        """
-        if not self.answers.is_file():
-            return []
-        *whole, _ = self.answers.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in whole]
 
     def describe(self, found: dict[str, Any]) -> None:
         """Note what the process that tried the networks said.
@@ -334,9 +253,9 @@ class KernelRun:
             Whether this is the scoring run.
         """
         began = time.monotonic()
-        known = self.known()
+        known = self.answers.known()
         for words in known:
-            self.note(words)
+            self.answers.note(words)
         done = {words["study"] for words in known}
         places = {study: str(folder) for study, folder in folders.items() if study not in done}
         for words in cli.progress(devices.answer(places), unit="study", total=len(places), what="predict"):
@@ -369,32 +288,23 @@ class KernelRun:
             time.monotonic() when the kernel began.
         """
         self.reserve.unlink(missing_ok=True)
-        self.answers.unlink(missing_ok=True)
+        self.answers.path.unlink(missing_ok=True)
         self.write()
         report = self.report
         for study in self.studies:
-            if study not in self.fold_logits:
+            if study not in self.answers.fold_logits:
                 report.fell_back.setdefault(study, report.problem or "the run ended before its turn")
                 say(f"constants for study {study}: {report.fell_back[study]}")
-        report.predicted = len(self.fold_logits)
+        report.predicted = len(self.answers.fold_logits)
         report.seconds = round(time.monotonic() - started, 1)
         report.seconds_by_part = {part: round(took, 2) for part, took in report.seconds_by_part.items()}
         reasons = pd.DataFrame(list(report.fell_back.items()), columns=[UID_COLUMN, "reason"])
         self.save(FALLBACKS, lambda: storage.write_csv(self.working / FALLBACKS, reasons))
-        self.save(FOLD_LOGITS, self.write_fold_logits)
+        table = self.working / FOLD_LOGITS
+        self.save(FOLD_LOGITS, lambda: storage.write_csv(table, self.answers.table()))
         self.save(INFERENCE_REPORT, lambda: storage.write_json(self.working / INFERENCE_REPORT, vars(report)))
         for line in report.lines():
             say(line)
-
-    def write_fold_logits(self) -> None:
-        """Write what each fold said about each study."""
-        rows = [
-            (study, fold, *logits)
-            for study, folds in self.fold_logits.items()
-            for fold, logits in zip(self.report.folds or range(len(folds)), folds.tolist(), strict=False)
-        ]
-        frame = pd.DataFrame(rows, columns=[UID_COLUMN, "fold", *PREDICTION_TYPES])
-        storage.write_csv(self.working / FOLD_LOGITS, frame)
 
 
 def sample_row_ids(path: Path) -> list[str]:
@@ -452,7 +362,7 @@ def main(competition: Path, models: Path, working: Path, started: float | None =
     scored = bool(os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
     working.mkdir(parents=True, exist_ok=True)
     kernel = KernelRun(competition, working)
-    if not kernel.answers.is_file():  # a process that follows another one keeps what that one wrote
+    if not kernel.answers.path.is_file():  # a process that follows another one keeps what that one wrote
         kernel.write()
     kernel.check_code()
     kernel.save("the reserve", lambda: kernel.reserve.write_bytes(bytes(RESERVE_BYTES)))
