@@ -35,7 +35,7 @@ $(error no variable $(firstword $(UNKNOWN)); expected one of $(KNOWN))
 endif
 
 # These take no further flags; to ignore them would be worse than to refuse them.
-NO_EXTRA := help setup demo smoke notebooks lint format
+NO_EXTRA := help setup image demo smoke notebooks lint format
 ifneq ($(and $(filter command,$(firstword $(origin EXTRA))),$(filter $(NO_EXTRA),$(or $(MAKECMDGOALS),help))),)
 $(error EXTRA= is for targets that run one script; $(firstword $(filter $(NO_EXTRA),$(or $(MAKECMDGOALS),help))) runs none or several)
 endif
@@ -149,9 +149,11 @@ $(IMAGE)/.ready: requirements.txt
 	$(IMAGE)/bin/python -m pip install --quiet -r $(IMAGE)/requirements.txt
 	touch $@
 
-image-submission: $(READY)  ## RAW= RUN= OUT=: as submission, in Python 3.12 with the packages of Kaggle's image and the wheels
-	@if test -z "$(IMAGE_PYTHON)"; then echo "NOT TRIED: no python3.12 here, so the kernel, the wheels and the checkpoints were not tried in Kaggle's Python"; \
-	else $(MAKE) --no-print-directory $(IMAGE)/.ready && \
+image: $(READY)  ## make .venv-image, Kaggle's Python 3.12 with its image's packages alone, for image-submission and test
+	@if test -z "$(IMAGE_PYTHON)"; then echo "NOT MADE: no python3.12 here"; else $(MAKE) --no-print-directory $(IMAGE)/.ready; fi
+
+image-submission: image  ## RAW= RUN= OUT=: as submission, in Python 3.12 with the packages of Kaggle's image and the wheels
+	@if test -z "$(IMAGE_PYTHON)"; then echo "NOT TRIED: no python3.12 here, so the kernels, the wheels and the checkpoints were not tried in Kaggle's Python"; else \
 	$(PY) src/submission.py --raw "$(RAW)" --run "$(RUN)" --out "$(OUT)" --python $(IMAGE)/bin/python $(EXTRA); fi
 
 bundle: $(READY)  ## RUN=|CODE_ONLY=1 PRESET=: put together what travels to Kaggle: code and wheels, and a run's models
@@ -233,4 +235,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery pretrain-locator doctor describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image-submission bundle kaggle-doctor push kaggle-status submit demo smoke bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery pretrain-locator doctor describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image image-submission bundle kaggle-doctor push kaggle-status submit demo smoke bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format

@@ -23,6 +23,10 @@ from replica.writer.folder import replicate
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = 10
+IMAGE, WHEELS = ROOT / ".venv-image" / "bin" / "python", ROOT / "data" / "wheels"
+AS_ON_KAGGLE = IMAGE.is_file() and any(WHEELS.glob("*.whl"))
+PYTHON = str(IMAGE) if AS_ON_KAGGLE else sys.executable
+"""Kaggle's, with its image's packages and the wheels for the rest, where `make image` and `make wheels` have been."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,8 @@ class Kaggle:
         )
         self.competition = self.inputs / "competitions" / SLUG
         shutil.copytree(out / "competition", self.competition)
-        assemble_code(self.inputs / "datasets" / "me" / "cspine-code", preset="smoke")
+        code = self.inputs / "datasets" / "me" / "cspine-code"
+        assemble_code(code, WHEELS if AS_ON_KAGGLE else None, preset="smoke")
         (root / "guard").mkdir()
         (root / "guard" / "sitecustomize.py").write_text(GUARD)
 
@@ -53,7 +58,7 @@ class Kaggle:
         guard = {"PYTHONPATH": str(self.root / "guard")} if processes == 1 else {}
         script = ROOT / "kernels" / kernel / f"{kernel}.py"
         return subprocess.Popen(
-            [sys.executable, str(script), str(self.inputs), str(hours), str(processes)],
+            [PYTHON, str(script), str(self.inputs), str(hours), str(processes)],
             cwd=working, env={**kept, **guard, "HOME": "/proc/none", "HF_HUB_OFFLINE": "1", "TMPDIR": str(self.root)},
             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip

@@ -132,6 +132,13 @@ def test_what_changed_since_is_done_anew_and_nothing_else(tmp_path):
     assert again() == (1, 1, 2) and "between 9 slices" in str(store.meta(GOOD)["notes"]), (
         "a series lost a slice"
     )
+    whole = (raw / "train_images" / REVERSED / "1.dcm").read_bytes()
+    for file in (raw / "train_images" / REVERSED).iterdir():
+        file.write_bytes(whole[:100])
+    assert again() == (1, 1, 1) and not store.has(REVERSED), "what it was is not gone on with"
+    competition(tmp_path / "raw", [GOOD, REVERSED])
+    files = sorted((raw / "train_images" / GOOD).iterdir())
+    assert prepare(raw, store, 2.0, ExecutionSettings(workers=1, retry_failed=True)).done == 2
     for number, file in enumerate(files[:4]):
         os.utime(file, ns=(number, number))
     assert again() == (2, 0, 2), "times alone are no change"

@@ -245,6 +245,7 @@ def _resume(store: StudyStore, work: StudyWork, tasks: Mapping[str, tuple], retr
         if store.has(uid):
             meta = store.meta(uid)
             if work.sources(*args).differ_from(meta.get(MADE_FROM)):
+                store.discard(uid)  # should it fail now, nothing may go on with what it was
                 batch.changed += 1
                 continue
             done = row if row and row["status"] == DONE else None

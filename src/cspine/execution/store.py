@@ -200,6 +200,19 @@ class StudyStore:
             shutil.rmtree(temporary, ignore_errors=True)  # nothing is left of it if all went well
         _sync_folder(self.folder)
 
+    def discard(self, uid: str) -> None:
+        """Take a study out that is no longer right; one in an archive stays until it is written anew.
+
+        Parameters
+        ----------
+        uid : str
+            StudyInstanceUID.
+        """
+        if self._is_loose(uid):
+            older = storage.temporary_beside(self._of(uid))
+            os.rename(self._of(uid), older)
+            shutil.rmtree(older)
+
     def clean_temporaries(self) -> int:
         """Delete what interrupted writes left behind.
 
