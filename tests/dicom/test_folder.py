@@ -114,10 +114,13 @@ def test_pictures_without_a_position_are_another_series(tmp_path):
     )
 
 
-def test_a_slice_of_the_series_without_a_position_is_a_damaged_slice(tmp_path):
+def test_a_slice_of_the_series_without_a_position_is_left_out_and_its_place_filled(tmp_path):
     write_series(tmp_path, slices_of(phantom((12, 24, 20))))
     write_slice(tmp_path / "6.dcm", slices_of(phantom(), more={"ImagePositionPatient": None})[0])
-    assert read_series(tmp_path).notes[0].startswith("1 of 12 files unreadable: 6.dcm: ImagePositionPatient")
+    volume = read_series(tmp_path)
+    assert len(volume.hu) == 12
+    assert "left out: ImagePositionPatient (0020,0032)" in volume.notes[0]
+    assert any("interpolated to 12 slices" in note for note in volume.notes)
 
 
 def test_a_damaged_file_counts_where_the_slices_are_called_so(tmp_path):

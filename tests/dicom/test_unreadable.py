@@ -188,3 +188,43 @@ def test_too_many_damaged_files(tmp_path):
     truncated(tmp_path / "4.dcm")
     with pytest.raises(InputError, match=r"2 unreadable files of 10 .*empty file.*truncated.*at most 10%"):
         read_series(tmp_path)
+
+
+def capture(data: pydicom.Dataset) -> None:
+    """A picture in colours, as a workstation adds it to a series."""
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit, data.PixelRepresentation = 7, 0
+    data.PixelData = bytes(3 * data.Rows * data.Columns)
+
+
+def without_place(data: pydicom.Dataset) -> None:
+    del data["ImagePositionPatient"]
+
+
+def capture_without_place(data: pydicom.Dataset) -> None:
+    capture(data)
+    del data["ImagePositionPatient"], data["ImageOrientationPatient"]
+
+
+def document(data: pydicom.Dataset) -> None:
+    """A structured report that kept Rows and Columns of the template it was made from."""
+    data.Modality, data.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.11"
+    del data["PixelData"], data["ImagePositionPatient"]
+
+
+@pytest.mark.parametrize("count", [1, 5, 200])
+@pytest.mark.parametrize("becomes", [capture, without_place, capture_without_place, document])
+def test_what_is_no_slice_is_no_lost_slice_however_many(tmp_path, becomes, count):
+    hu = phantom()
+    write_series(tmp_path, slices_of(hu))
+    template = tmp_path / "1.dcm"
+    for number in range(count):
+        data = pydicom.dcmread(template)
+        becomes(data)
+        data.InstanceNumber, data.SOPInstanceUID = 500 + number, f"{data.SOPInstanceUID}.{number}"
+        data.save_as(tmp_path / f"{500 + number}.dcm")
+    volume = read_series(tmp_path)
+    np.testing.assert_array_equal(volume.hu, hu)
+    assert any(f"{count} file" in note and "left out" in note for note in volume.notes), volume.notes
+    assert not any("unreadable" in note for note in volume.notes)

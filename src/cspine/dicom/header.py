@@ -217,10 +217,13 @@ def read_header(file: Path, content: bytes | None = None) -> tuple[SliceHeader, 
 def _check_image(elements: DataElements, modality: str) -> None:
     """Raise NoImage or Unreadable for a file that can't hold a slice."""
     missing = elements.data_start < 0
-    if missing and not elements.values.get(TAG_OF["Rows"]):
-        name = UID(elements.sop_class).name if elements.sop_class else ""
-        if modality in NO_IMAGES or (name and "Image" not in name):
-            raise NoImage(f"no image ({modality or name})")
+    position = elements.values.get(TAG_OF["ImagePositionPatient"])
+    name = UID(elements.sop_class).name if elements.sop_class else ""
+    says_so = modality in NO_IMAGES or (name and "Image" not in name)
+    if missing and says_so and not (position and elements.values.get(TAG_OF["Rows"])):
+        raise NoImage(f"no image ({modality or name})")
+    if elements.values.get(TAG_OF["SamplesPerPixel"]) in (b"\3\0", b"\0\3"):
+        raise NoImage("a picture in colours")
     if not elements.syntax:
         raise Unreadable("TransferSyntaxUID (0002,0010) missing")
     frames = _text(elements.values, "NumberOfFrames")
@@ -228,6 +231,8 @@ def _check_image(elements: DataElements, modality: str) -> None:
         raise Unreadable(f"multi-frame image, NumberOfFrames (0028,0008) {frames[:20]!r}; {ONE_SLICE_A_FILE}")
     if missing:
         raise Unreadable("no pixel data (7FE0,0010)")
+    if not position:  # one that is there and damaged is that of a slice that is lost
+        raise NoImage("ImagePositionPatient (0020,0032): found '', expected 3 finite numbers")
 
 
 def _slice_header(file: Path, elements: DataElements, series: Series) -> SliceHeader:
