@@ -175,7 +175,9 @@ def test_notebooks_are_small():
 
 def test_every_study_in_an_output_is_one_of_the_demos_replica():
     """Real studies have UIDs of the same form, so the demo's patients are drawn again and compared."""
-    (flags,) = re.findall(r'EXTRA="(--train [^"]*)"', (ROOT / "Makefile").read_text())
+    (flags,) = re.findall(
+        r'^demo:.*?EXTRA="(--train [^"]*)"', (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL
+    )
     counts = {name: int(count) for name, count in re.findall(r"--(train|public|private) (\d+)", flags)}
     assert set(counts) == {"train", "public", "private"} and "--seed" not in flags and "--split" not in flags
     known = set(make_cohort(ReplicaSettings(out=Path("unused"), **counts))[UID_COLUMN])

@@ -15,10 +15,11 @@ from helpers.kaggle_server import KEY, Dataset, Kernel, Standin
 from cspine.competition.labels import SLUG
 from cspine.competition.rows import long
 from cspine.errors import InputError
+from cspine.findings import report
 from cspine.kaggle import client as client_module
 from cspine.kaggle.account import Account, Sent
 from cspine.kaggle.client import KaggleClient, Refused, installed
-from cspine.kaggle.doctor import examine, report
+from cspine.kaggle.doctor import examine
 from cspine.kaggle.follow import Following, follow, last_lines, submit
 from cspine.kaggle.marker import CODE, MODELS, write_marker
 from cspine.kaggle.push import SENT, Polling, kernel_metadata, push
@@ -381,7 +382,7 @@ def found(kaggle_bundle: Path) -> dict[str, tuple[bool, str]]:
 
 def test_the_doctor_finds_all_well(kaggle, bundle, capsys):
     findings = examine(ME, bundle)
-    report(findings)
+    report(findings, "to push")
     said = capsys.readouterr().out
     assert [finding.subject for finding in findings] == [
         "client", "credentials", "login", "rules", "quota", "datasets", "kernels", "bundle", "python", "tree",
@@ -419,7 +420,7 @@ def test_the_doctor_names_what_is_wrong(kaggle, bundle, monkeypatch, subject, ha
     said = next(finding.words for finding in findings if finding.subject == subject and not finding.is_right)
     assert re.search(words, said), said
     with pytest.raises(InputError, match=subject):
-        report(findings)
+        report(findings, "to push")
 
 
 def test_the_doctor_looks_at_the_bundle_the_wheels_the_client_and_the_files_with_secrets(

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 CODE = """
@@ -102,6 +104,8 @@ def test_weights_that_are_here_need_no_hub(tmp_path, where):
     snapshot.mkdir(parents=True)
     if where == "kept":
         (snapshot / "model.safetensors").write_bytes(b"x")
+    given = tmp_path / "weights.safetensors"
+    save_file({"a": torch.zeros(1)}, given)
     with hub(404, asked) as port:
-        assert ask(port, tmp_path, *(["weights.safetensors"] if where == "given" else []))[1] == "fine"
+        assert ask(port, tmp_path, *([str(given)] if where == "given" else []))[1] == "fine"
     assert not asked

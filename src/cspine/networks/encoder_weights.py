@@ -72,12 +72,12 @@ def _check_file(path: Path) -> None:
     """Refuse what timm would take for a file of pickles, or fail at without a reason."""
     advice = "expected the model.safetensors of the encoder, as the Hugging Face hub has it"
     if not path.is_file():
-        raise InputError(f"{path}: no such file of weights; {advice}")
+        raise InputError(f"--encoder-weights {path}: no such file; {advice}")
     found = not_safetensors(path)
     if not found and path.suffix != ".safetensors":
         found = "safetensors under another name"
     if found:
-        raise InputError(f"{path}: found {found}; {advice}, with that ending")
+        raise InputError(f"--encoder-weights {path}: found {found}; {advice}, with that ending")
 
 
 def no_weights(encoder: str, reason: str) -> InputError:
