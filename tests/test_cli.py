@@ -174,7 +174,8 @@ def test_a_submission_that_is_stopped_keeps_its_finished_studies(competition, ru
     command += ["--run", str(run), "--out", str(tmp_path)]
     known = tmp_path / "kaggle" / "working" / ANSWERS
     err = stopped_when(known, command)
-    assert err.splitlines()[-1] == "stopped; run again to go on" and "Traceback" not in err
+    assert "Traceback" not in err, err[-1500:]
+    assert "stopped; run again to go on" in err.splitlines()
     assert not (tmp_path / "submission.csv").exists()
     first = known.read_text().splitlines()[0]
     study = json.loads(first)["study"]

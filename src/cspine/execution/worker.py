@@ -111,7 +111,7 @@ class Worker:
         if not self._held:
             self._since = time.monotonic()
         work = [job.fallback if attempt.by_fallback else job.function, attempt.args, job.timeout_s]
-        with _interrupts_for_this_process_alone():
+        with interrupts_for_this_process_alone():
             try:
                 future = self._alive_pool().schedule(call, work, timeout=job.timeout_s)
             except RuntimeError:  # the process died this very moment
@@ -207,10 +207,15 @@ def _death(job: Job, code: int | None, attempt: Attempt) -> str:
 
 
 @contextmanager
-def _interrupts_for_this_process_alone() -> Iterator[None]:
+def interrupts_for_this_process_alone() -> Iterator[None]:
     """Keep Ctrl-C from the processes that are started meanwhile: this one ends them, and says so once.
 
     The mask goes on to the threads of a pool, and from them to its process.
+
+    Yields
+    ------
+    None
+        While processes are started.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -42,8 +43,11 @@ def answer(task: Task, pipe: TextIO) -> None:
     """
 
     def say(**words: Any) -> None:
-        pipe.write(json.dumps(words) + "\n")
-        pipe.flush()
+        try:
+            pipe.write(json.dumps(words) + "\n")
+            pipe.flush()
+        except BrokenPipeError:  # whoever asked is gone, and this process is about to end anyway
+            os._exit(1)
 
     device = torch.device(task.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
     with tempfile.TemporaryDirectory(prefix="cspine-", ignore_cleanup_errors=True) as own:
@@ -111,6 +115,7 @@ def _installed(package: str) -> bool:
 def main() -> None:
     """Read the task from standard input; the first argument is the pipe's number."""
     end_with_parent(os.getppid())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this; it ends with them
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as pipe:
         answer(Task(**json.loads(sys.stdin.read())), pipe)
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cspine.competition.labels import SLUG
 from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.errors import InputError
+from cspine.execution.worker import interrupts_for_this_process_alone
 from cspine.kaggle.bundle import assemble_code, assemble_models
 from cspine.settings.layout import FALLBACKS, FOLD_LOGITS, INFERENCE_REPORT, SUBMISSION
 
@@ -162,16 +162,16 @@ def _run(python: Path, script: Path, inputs: Path, working: Path, guard: Path) -
     keep = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ
     }
-    process = subprocess.Popen(
-        [str(python.absolute()), str(script.resolve()), str(inputs.resolve())],
-        cwd=working,
-        env={**keep, "PYTHONPATH": str(guard.resolve()), "HF_HUB_OFFLINE": "1"},
-        start_new_session=True,  # Ctrl-C is for this process, which ends the kernel's with all that is known kept
-    )
+    with interrupts_for_this_process_alone():  # which ends the kernel's, with all that is known kept
+        process = subprocess.Popen(
+            [str(python.absolute()), str(script.resolve()), str(inputs.resolve())],
+            cwd=working,
+            env={**keep, "PYTHONPATH": str(guard.resolve()), "HF_HUB_OFFLINE": "1"},
+        )
     try:
         code = process.wait()
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # the processes below it end with it
         process.wait()
         raise
     if code:
