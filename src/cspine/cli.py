@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from cspine.errors import InputError, os_error_words, printable
+from cspine.errors import ADVICE, InputError, os_error_words, printable
 
 Flags = TypeVar("Flags")
 
@@ -47,9 +47,8 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal of Latin letters, names that are no text
+            # A terminal of Latin letters alone, names that are no text.
+            stream.reconfigure(errors="backslashreplace")
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own, inherited, may not be installed here
     names = {field.name for field in fields(flags_type)}  # type: ignore[arg-type]
     words = [SHORT[word] if word in SHORT and SHORT[word][2:] in names else word for word in sys.argv[1:]]
@@ -93,6 +92,8 @@ def errors_told() -> Iterator[None]:
         _tell(str(error))
         sys.exit(2)
     except OSError as error:
+        if error.filename is None and error.errno not in ADVICE:
+            raise  # of no file, and nothing is to be advised: our fault
         _tell(os_error_words(error))
         sys.exit(2)
 

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -184,3 +186,23 @@ def test_a_task_whose_worker_was_killed_is_begun_anew_but_not_for_ever(tmp_path)
 def test_a_time_out_reports_its_seconds():
     found = outcomes([("a", ("hang",))], timeout_s=1.0)["a"]
     assert found.kind == STOPPED and 1.0 <= found.seconds < 10
+
+
+def test_ctrl_c_is_kept_from_the_first_worker_of_a_process_too():
+    """Python's resource tracker lifts the mask when it is started, and the first worker starts it."""
+    program = (
+        "from helpers.tasks import blocked_signals\nfrom cspine.execution.engine import run_tasks\n"
+        "from cspine.execution.worker import Job\n"
+        "if __name__ == '__main__':\n"
+        "    for workers in (1, 2):\n"
+        "        for outcome in run_tasks(Job(blocked_signals, 30.0), [(n, ()) for n in range(3)], workers):\n"
+        "            print(outcome.value)\n"
+        "    print(blocked_signals())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=stages.environment(), capture_output=True, text=True
+    )
+    interrupt = 1 << (signal.SIGINT - 1)
+    *workers, parent = (int(word, 16) for word in done.stdout.split())
+    assert len(workers) == 6 and all(mask & interrupt for mask in workers), done.stderr
+    assert not parent & interrupt

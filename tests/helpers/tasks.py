@@ -104,3 +104,9 @@ def memory_of(function: Callable, args: tuple) -> int:
     # getrusage would also count the parent before this process became another program
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
+
+
+def blocked_signals() -> str:
+    """The mask of blocked signals of this process, in hexadecimal digits."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("SigBlk"))

@@ -3,7 +3,6 @@
 import hashlib
 import html
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,8 @@ class ExamRow:
     seconds: float = 0.0
     run: str = ""
     version: str = ""
-    made_from: str = ""
-    """Hash of files, run and version, by which a finished series is known."""
+    made_from: dict[str, str] = field(default_factory=dict)
+    """Its files, the run and the version as `Sources` describes them, by which a finished series is known."""
     disclaimer: str = NOT_A_DEVICE
 
     def flat(self) -> dict[str, Any]:
@@ -110,28 +109,6 @@ def file_name(series_uid: str, path: str) -> str:
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).name.split(".nii")[0])[:40].strip("-")
     digest = hashlib.sha256(f"{series_uid} {path}".encode(errors="replace")).hexdigest()[:12]
     return f"{stem or 'series'}-{digest}"
-
-
-def stamp_of(files: Sequence[Path], run: str) -> str:
-    """Tell of what an outcome was made.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        The series' files; names, sizes and times of change count.
-    run : str
-        What stands for the models.
-
-    Returns
-    -------
-    str
-        SHA-256.
-    """
-    digest = hashlib.sha256(run.encode())
-    for file in files:
-        state = file.stat()
-        digest.update(f"{file.name} {state.st_size} {state.st_mtime_ns}".encode(errors="replace"))
-    return digest.hexdigest()
 
 
 def row_of(series: ExamSeries, root: Path, names: bool) -> ExamRow:
@@ -197,9 +174,10 @@ def read_row(out: Path, name: str) -> ExamRow | None:
     if not path.is_file():
         return None
     try:
-        return ExamRow(**storage.read_json(path))
+        row = ExamRow(**storage.read_json(path))
     except (TypeError, storage.InputError):
         return None
+    return row if isinstance(row.made_from, dict) else None
 
 
 def write_table(out: Path, rows: list[ExamRow]) -> None:

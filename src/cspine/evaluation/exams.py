@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from cspine.evaluation.exam_report import (
     file_name,
     read_row,
     row_of,
-    stamp_of,
     write_row,
     write_table,
 )
+from cspine.execution.sources import MADE_FROM, Sources, digest_of
 from cspine.execution.worker import Job
 from cspine.inference.blends import Models, in_words, load_models, members_of
 from cspine.inference.decoded import decode_study, load_small, load_volume
@@ -75,8 +76,14 @@ def predict_exams(flags: PredictFlags) -> int:
     ):
         found = find_exams(flags.input.absolute(), Path(work) / "unpacked")
         rows, waiting = _rows_of(found, flags, key, run, disclaimer)
-        outcomes = _on_cluster if flags.scheduler and waiting else _here
-        for row in outcomes(flags, rows, waiting, Path(work), (models, calibration)):
+        asked = _Waiting(flags, rows, waiting)
+        on_cluster = flags.scheduler and waiting
+        finished = (
+            asked.predicted_on_cluster()
+            if on_cluster
+            else asked.predicted_here(models, calibration, Path(work))
+        )
+        for row in finished:
             rows[row.name] = row
             write_row(flags.out, row)
             write_table(flags.out, list(rows.values()))
@@ -97,48 +104,42 @@ def predict_exams(flags: PredictFlags) -> int:
     return done
 
 
-def _here(
-    flags: PredictFlags,
-    rows: dict[str, ExamRow],
-    waiting: dict[str, ExamSeries | Path],
-    work: Path,
-    loaded: tuple[Models, Calibration],
-) -> Iterator[ExamRow]:
-    """The rows of the series that wait, as they are finished: decoding in processes, the networks in this one."""
-    laid = {
-        name: Laid.lay(found, work / "series" / f"{number:05d}")
-        for number, (name, found) in enumerate(waiting.items())
-    }
-    models, calibration = loaded
-    writer = ExamWriter(flags.out, flags.labels, models, calibration)
-    limits = Limits(workers=min(max(len(laid), 1), flags.workers))
-    places = {name: one.place for name, one in laid.items()}
-    answers = predict_studies(places, models, work / "decoded", limits)
-    for answer in cli.progress(answers, unit="series", total=len(laid), what="predict"):
-        writer.finish(rows[answer.study], answer, laid[answer.study])
-        yield rows[answer.study]
+@dataclass(frozen=True)
+class _Waiting:
+    """The series that are to be predicted, and their rows."""
 
+    flags: PredictFlags
+    rows: dict[str, ExamRow]
+    series: dict[str, ExamSeries | Path]
 
-def _on_cluster(
-    flags: PredictFlags,
-    rows: dict[str, ExamRow],
-    waiting: dict[str, ExamSeries | Path],
-    work: Path,
-    loaded: tuple[Models, Calibration],
-) -> Iterator[ExamRow]:
-    """The same by a Dask scheduler's workers, each with networks of its own."""
-    from cspine.execution.cluster import run_on_cluster  # not everybody has Dask
+    def predicted_here(self, models: Models, calibration: Calibration, work: Path) -> Iterator[ExamRow]:
+        """The rows as they are finished: decoding in processes, the networks in this one."""
+        laid = {
+            name: Laid.lay(found, work / "series" / f"{number:05d}")
+            for number, (name, found) in enumerate(self.series.items())
+        }
+        writer = ExamWriter(self.flags.out, self.flags.labels, models, calibration)
+        limits = Limits(workers=min(max(len(laid), 1), self.flags.workers))
+        places = {name: one.place for name, one in laid.items()}
+        answers = predict_studies(places, models, work / "decoded", limits)
+        for answer in cli.progress(answers, unit="series", total=len(laid), what="predict"):
+            writer.finish(self.rows[answer.study], answer, laid[answer.study])
+            yield self.rows[answer.study]
 
-    there = partial(predict_there, str(flags.run.absolute()), str(flags.out.absolute()), flags.labels)
-    job = Job(there, SERIES_S, partial(there, fallback=True), WITHOUT_FAST_DECODER)
-    items = [(name, (rows[name], found)) for name, found in waiting.items()]
-    seen = (flags.run.absolute(), flags.out.absolute())
-    outcomes = run_on_cluster(job, items, flags.scheduler, flags.workers, seen)
-    for outcome in cli.progress(outcomes, unit="series", total=len(items), what="predict"):
-        row = rows[outcome.key] if outcome.value is None else outcome.value
-        if outcome.error is not None:
-            row.reason, row.seconds = printable(outcome.error, LONGEST), round(outcome.seconds, 2)
-        yield row
+    def predicted_on_cluster(self) -> Iterator[ExamRow]:
+        """The same by a Dask scheduler's workers, each with networks of its own."""
+        from cspine.execution.cluster import run_on_cluster  # not everybody has Dask
+
+        seen = (self.flags.run.absolute(), self.flags.out.absolute())
+        there = partial(predict_there, str(seen[0]), str(seen[1]), self.flags.labels)
+        job = Job(there, SERIES_S, partial(there, fallback=True), WITHOUT_FAST_DECODER)
+        items = [(name, (self.rows[name], found)) for name, found in self.series.items()]
+        outcomes = run_on_cluster(job, items, self.flags.scheduler, self.flags.workers, seen)
+        for outcome in cli.progress(outcomes, unit="series", total=len(items), what="predict"):
+            row = self.rows[outcome.key] if outcome.value is None else outcome.value
+            if outcome.error is not None:
+                row.reason, row.seconds = printable(outcome.error, LONGEST), round(outcome.seconds, 2)
+            yield row
 
 
 @cache
@@ -191,9 +192,9 @@ def predict_there(
 
 
 def _models_key(run: Path) -> str:
-    """What stands for a run's networks: names, sizes and times of change."""
+    """What stands for a run's networks."""
     files = [file for member in members_of(run) for kind in models_of(member) for file in kind]
-    return stamp_of(files, "")
+    return digest_of({MADE_FROM: Sources(files).describe()})
 
 
 def disclaimer_of(run: Path) -> str:
@@ -221,11 +222,12 @@ def _rows_of(
     """A row for each series by its name, and the series that have to be predicted."""
     rows: dict[str, ExamRow] = {}
     waiting: dict[str, ExamSeries | Path] = {}
+    sources: dict[str, Sources] = {}
     for series in found.series:
         row = row_of(series, found.root, flags.names)
         if row.name in rows:  # the same UID for another patient's series
             row.name = file_name("", f"{series.patient} {series.study} {series.series} {row.path}")
-        row.made_from = stamp_of(series.files, key)
+        sources[row.name] = Sources(series.files, values=key)
         rows[row.name] = row
         if series.modality not in IMAGES:
             row.status, row.reason = (
@@ -236,8 +238,8 @@ def _rows_of(
             waiting[row.name] = series
     for path in found.niftis:
         shown = str(path.relative_to(found.root))
-        row = ExamRow(file_name("", shown), printable(shown), made_from=stamp_of([path], key))
-        rows[row.name] = row
+        row = ExamRow(file_name("", shown), printable(shown))
+        rows[row.name], sources[row.name] = row, Sources([path], values=key)
         waiting[row.name] = path
     if not waiting:
         kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in sorted(found.others.items()))
@@ -252,10 +254,12 @@ def _rows_of(
         old = read_row(flags.out, name)
         wanted = [f"{name}.png", *([LEVELS_OF.format(name)] if flags.labels else [])]
         whole = all((flags.out / file).is_file() for file in wanted)
-        if whole and old is not None and old.made_from == row.made_from:
+        if whole and old is not None and not sources[name].differ_from(old.made_from or None):
             old.patient_name = row.patient_name
             rows[name] = old
             del waiting[name]
+        else:
+            row.made_from = sources[name].describe()
     return rows, waiting
 
 

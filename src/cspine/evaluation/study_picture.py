@@ -239,7 +239,7 @@ def _axial(
         words += ", boxes elsewhere"
     if where_mm is not None and np.isfinite(where_mm).all():
         axes.add_patch(Circle((where_mm[1], where_mm[0]), RING_MM, fill=False, color=RING, linewidth=1.4))
-        words += ", ring: where"
+        words += ",\nring: what spoke for it"
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     state = "" if truth is None else (", fractured" if truth[level] > 0.5 else ", whole")

@@ -13,6 +13,7 @@ from concurrent.futures import Future, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -210,13 +211,15 @@ def _death(job: Job, code: int | None, attempt: Attempt) -> str:
 def interrupts_for_this_process_alone() -> Iterator[None]:
     """Keep Ctrl-C from the processes that are started meanwhile: this one ends them, and says so once.
 
-    The mask goes on to the threads of a pool, and from them to its process.
+    The mask goes on to the threads of a pool, and from them to its process. Python's resource tracker is started
+    before: the first process that needs it starts it, and it lifts the mask on its way.
 
     Yields
     ------
     None
         While processes are started.
     """
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

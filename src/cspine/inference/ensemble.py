@@ -22,7 +22,7 @@ from cspine.networks.locator import Locator
 from cspine.networks.precision import best_device
 from cspine.networks.search import Located, locate
 from cspine.preprocessing.column import Column, cut_column
-from cspine.preprocessing.stacks import deciding_mm, slice_positions, study_stacks
+from cspine.preprocessing.stacks import Jitter, deciding_mm, middle_mm, study_stacks, vertebra_stack
 from cspine.settings.layout import CLASSIFIER, LOCATOR, MADE_BY, RunLayout
 from cspine.settings.presets import Preset, reproducible_settings
 
@@ -263,20 +263,20 @@ class Ensemble:
             Column millimetres (y, x) of C1 to C7; NaN for encoders that don't tell, or too coarsely.
         """
         column, stacks = answer.column, self.preset.stacks
-        images, masks = study_stacks(column, stacks)
-        chosen = [
-            int(np.abs(slice_positions(extent, stacks) - mm).argmin())
-            for extent, mm in zip(column.extents, answer.deciding_mm, strict=True)
+        pairs = [
+            vertebra_stack(column, level, replace(stacks, slices=1), Jitter(z_mm=mm - middle_mm(extent)))
+            for level, (extent, mm) in enumerate(zip(column.extents, answer.deciding_mm, strict=True))
         ]
-        levels = range(len(chosen))
-        shown = (torch.from_numpy(part[levels, chosen]).to(self.device) for part in (images, masks))
-        pictures, shapes = tuple(shown), []
+        images, masks = (
+            torch.from_numpy(np.concatenate(part)).to(self.device) for part in zip(*pairs, strict=True)
+        )
+        maps = []
         for classifier in self.classifiers:
-            maps = where_in_slices(classifier, *pictures)
-            if maps is None or min(maps.shape[1:]) < LEAST_CELLS:
-                return np.full((len(levels), 2), np.nan)
-            shapes.append(maps.double().numpy())
-        found = np.mean(shapes, axis=0)
+            one = where_in_slices(classifier, images, masks)
+            if one is None or min(one.shape[1:]) < LEAST_CELLS:
+                return np.full((len(pairs), 2), np.nan)
+            maps.append(one.double().numpy())
+        found = np.mean(maps, axis=0)
         best = np.array([np.unravel_index(one.argmax(), one.shape) for one in found])
         share = (best + 0.5) / found.shape[1:]
         centres = [(extent.centre_y_mm, extent.centre_x_mm) for extent in column.extents]

@@ -283,14 +283,13 @@ def where_in_slices(classifier: Classifier, images: Tensor, masks: Tensor) -> Te
     Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations", arXiv:2011.08891.
     """
     encoder = cast(Any, classifier.encoder)
-    with torch.enable_grad():
-        with torch.no_grad():
-            features = encoder.forward_features(encoder_input(images, masks))
-        if features.ndim != 4 or features.shape[1] != _feature_count(classifier.encoder):
-            return None
-        features = features.float().requires_grad_()
-        logits = classifier.slice_alone(encoder.forward_head(features).float())
-        (gradient,) = torch.autograd.grad(logits.sum(), features)
+    with torch.no_grad():
+        features = encoder.forward_features(encoder_input(images, masks)).float()
+    if features.ndim != 4 or features.shape[1] != _feature_count(classifier.encoder):
+        return None
+    features.requires_grad_()
+    logits = classifier.slice_alone(encoder.forward_head(features).float())
+    (gradient,) = torch.autograd.grad(logits.sum(), features)
     return (gradient * features).sum(dim=1).detach().cpu()
 
 

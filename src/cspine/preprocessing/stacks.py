@@ -34,6 +34,22 @@ class Jitter:
     """Left and right exchanged."""
 
 
+def middle_mm(extent: Extent) -> float:
+    """Say where a vertebra's middle lies.
+
+    Parameters
+    ----------
+    extent : Extent
+        The vertebra's.
+
+    Returns
+    -------
+    float
+        Column millimetres from the head.
+    """
+    return (extent.top_mm + extent.bottom_mm) / 2
+
+
 def slice_positions(extent: Extent, settings: StackSettings, jitter: Jitter = Jitter()) -> np.ndarray:  # noqa: B008
     """Say where a vertebra's slices lie.
 
@@ -51,7 +67,7 @@ def slice_positions(extent: Extent, settings: StackSettings, jitter: Jitter = Ji
     ndarray of float64, shape (slices,)
         Column millimetres, from head to feet.
     """
-    middle = (extent.top_mm + extent.bottom_mm) / 2 + jitter.z_mm
+    middle = middle_mm(extent) + jitter.z_mm
     half = (extent.bottom_mm - extent.top_mm) / 2 * jitter.stretch
     steps = (np.arange(settings.slices) + 0.5) / settings.slices * 2 - 1
     return middle + half * steps

@@ -20,29 +20,26 @@ def available_cpus() -> int:
         At least 1, of those that its affinity and the limits of its container leave.
     """
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(here, *_allowed()), 1)
+    return max(min([here, *_allowed()]), 1)
 
 
 def _allowed(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """CPUs that the limits of this process's container come to, where there are some; and a number above all else."""
-    try:  # version 2: 0::/a/b, and the limits of every folder above count too
-        inside = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
+    """CPUs that each limit of this process's container comes to; none where there is no limit."""
+    inside = root / _text(Path("/proc/self/cgroup")).partition("0::/")[2].partition("\n")[0]
+    limits = [
+        _text(folder / "cpu.max") for folder in (inside, *inside.parents)
+    ]  # version 2: those above count too
+    limits.append(" ".join(_text(root / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")))
+    pairs = [limit.split() for limit in limits]
+    return [math.ceil(int(one[0]) / int(one[1])) for one in pairs if len(one) == 2 and one[0].isdecimal()]
+
+
+def _text(path: Path) -> str:
+    """A small file of the system's; nothing where it is not there, as on other systems."""
+    try:
+        return path.read_text()
     except OSError:
-        inside = ""
-    quotas = [folder / "cpu.max" for folder in (root / inside, *(root / inside).parents)]
-    allowed = [1 << 20]
-    for path in quotas:
-        try:
-            quota, period = path.read_text().split()
-            allowed.append(math.ceil(int(quota) / int(period)))
-        except (OSError, ValueError):  # no limit there
-            continue
-    try:  # version 1
-        quota, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        allowed += [math.ceil(int(quota) / int(period))] if int(quota) > 0 else []
-    except (OSError, ValueError):
-        pass
-    return allowed
+        return ""
 
 
 @dataclass(frozen=True, config=STRICT)

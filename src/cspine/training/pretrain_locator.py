@@ -7,6 +7,7 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from cspine import cli, storage
+from cspine.competition.inventory import REPLICA
 from cspine.competition.labels import LEVELS
 from cspine.errors import InputError
 from cspine.networks.checkpoints import read_description, read_provenance, save_weights
@@ -21,7 +22,6 @@ from cspine.training.locate import mean_dice, voxel_loss
 from cspine.training.trainer import FoldTraining, train_network
 
 KIND = "locator-replica"
-REPLICA = "replica.json"
 HELD_OUT = 10
 """One in so many studies is held out."""
 CARD = """\
