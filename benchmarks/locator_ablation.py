@@ -142,7 +142,7 @@ def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> 
         training = FoldTraining(
             name=f"{name} {seed}", folder=folder, make_model=lambda: arm.network(preset.locator),
             dataset=LocatorDataset(store, uids, preset), loss=voxel_loss, evaluate=keep,
-            description={"arm": name, "seed": seed}, made_by="make bench-locator",
+            description={"arm": name, "seed": seed}, made_by="make bench-locator", volumes=True,
         )  # fmt: skip
         train_network(training, preset.locator_training, seed, context)
     if "model" not in trained:

@@ -36,9 +36,7 @@ class CubeNet(nn.Module):
         """Logits (n,) of cubes: uint8 (n, slices, y, x, neighbours), of which the middle is used, and their masks."""
         middle = images[..., images.shape[-1] // 2]
         cubes = torch.stack([middle, masks], dim=1).float() / 255
-        # in bfloat16 on a CPU some gradients of 3D convolutions are not finite
-        with torch.autocast(cubes.device.type, enabled=False):
-            return self.head(self.body(cubes).amax(dim=(2, 3, 4)))[:, 0]
+        return self.head(self.body(cubes).amax(dim=(2, 3, 4)))[:, 0]
 
 
 def _block(before: int, width: int, stride: int | tuple[int, ...]) -> list[nn.Module]:
@@ -75,6 +73,7 @@ def cube_logits(stage: ClassifierStage, fold: int, training: TrainSettings) -> n
             evaluate=lambda model: {"score": 0.0},  # judged by the benchmark, not here
             description={"kind": "cube", "fold": fold, "seed": stage.preset.seed},
             made_by=MADE_BY,
+            volumes=True,
         ),
         training,
         stage.preset.fold_seed(fold),
@@ -84,7 +83,7 @@ def cube_logits(stage: ClassifierStage, fold: int, training: TrainSettings) -> n
     load_weights(folder / "model.safetensors", model, MADE_BY)
     model.to(stage.context.device).eval()
     logits = np.zeros((len(held_out), len(LEVELS) + 1))
-    with torch.inference_mode(), autocast(stage.context.device):
+    with torch.inference_mode(), autocast(stage.context.device, volumes=True):
         for number in range(len(held_out)):
             sample = held_out[-1, 0, number]
             views = [(sample["images"], sample["masks"])]

@@ -114,8 +114,14 @@ def test_there_is_something_to_hold():
 
 
 def test_preparing_needs_no_torch():
-    """Settings, competition and all that reads and cuts scans run on machines without torch."""
-    modules = "cspine.preprocessing.prepare, cspine.preprocessing.columns, cspine.preprocessing.stores"
+    """Settings, competition and all that reads and cuts scans run on machines without torch.
+
+    So do the processes that decode for those with the networks, which import `device_process` again.
+    """
+    modules = (
+        "cspine.preprocessing.prepare, cspine.preprocessing.columns, cspine.preprocessing.stores, "
+        "cspine.inference.device_process, cspine.inference.decoded"
+    )
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=SRC, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -17,7 +17,7 @@ from cspine.competition.submission import check
 from cspine.competition.tables import read_sample, read_submission
 from cspine.evaluation.averaging import AveragingCurve, FoldNoise
 from cspine.evaluation.calibration import Calibration
-from cspine.inference.device_process import as_words
+from cspine.inference.device_answers import as_words
 from cspine.inference.studies import Prediction
 from cspine.kaggle import kernel
 from cspine.preprocessing.verdict import WHOLE, Kind, Verdict

@@ -51,6 +51,17 @@ def test_an_autocast_around_it_is_switched_off_in_float32(monkeypatch, layer, va
         assert layer(values).dtype == torch.float32
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+def test_three_dimensional_convolutions_stay_in_float32_on_a_cpu(monkeypatch):
+    force(monkeypatch, torch.bfloat16)
+    volumes, layer = torch.zeros(1, 1, 4, 4, 4), torch.nn.Conv3d(1, 2, 3)
+    with autocast(CPU, volumes=True):
+        assert layer(volumes).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16), autocast(CPU, volumes=True):
+        assert layer(volumes).dtype == torch.float32
+    assert autocast(GPU, volumes=True).fast_dtype == torch.bfloat16
+
+
 def test_this_cpu_computes_in_what_torch_says_it_can():
     supported = torch.cpu._is_avx512_bf16_supported()
     assert fast_precision(CPU) == (torch.bfloat16 if supported else torch.float32)

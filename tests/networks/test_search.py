@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cspine.networks import precision
+from cspine.networks import search
 from cspine.networks.locator import CLASSES, Locator
-from cspine.networks.search import locate, one_column
+from cspine.networks.search import AT_ONCE, LARGER, STRIDE, _cover, locate, one_column
 from cspine.preprocessing.verdict import Kind
 from cspine.settings.networks import LocatorSettings
 
@@ -23,6 +23,7 @@ class Reader(torch.nn.Module):
         self.settings, self.shift, self.sure, self.windows = SMALL, shift, sure, []
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        assert len(volume) <= AT_ONCE
         self.windows.append(tuple(volume.shape[2:]))
         labels = (volume[:, 0] * 8).round().long()
         labels = torch.where(labels > 0, (labels + self.shift).clamp(1, 8), labels)
@@ -48,7 +49,26 @@ def test_the_map_lies_on_the_scan_whatever_its_size(shape):
     found = locate([reader], hu, CPU)
     assert found.labels.dtype == np.uint8
     np.testing.assert_array_equal(found.labels, labels)
-    assert set(reader.windows) == {SMALL.window_vox}
+    assert reader.windows[-1] == SMALL.window_vox, "the closer look is at the size that the locator learnt"
+    for window in reader.windows:
+        for length, usual in zip(window, SMALL.window_vox, strict=True):
+            assert usual <= length <= LARGER * usual + 0.5
+
+
+@pytest.mark.parametrize("size", [*range(56, 200, 7), 500])
+def test_windows_cover_an_axis_and_overlap_with_no_more_to_compute_than_need_be(size):
+    parts = _cover(size, 56)
+    length = parts[0].stop - parts[0].start
+    assert parts[0].start == 0 and parts[-1].stop == size
+    for part, following in zip(parts, parts[1:], strict=False):
+        assert part.stop - part.start == following.stop - following.start == length
+        assert following.start - part.start <= STRIDE * length + 1
+    usual = -(-(size - 56) // (STRIDE * 56)) + 1
+    assert 56 <= length <= LARGER * 56 + 0.5 and length * len(parts) <= 56 * usual
+
+
+def test_a_little_more_than_a_window_is_seen_at_once():
+    assert len(_cover(69, 56)) == 1 and len(_cover(80, 56)) == 2
 
 
 def test_a_column_in_the_corner_of_a_large_field():
@@ -98,7 +118,7 @@ def test_one_column_by_hand():
 
 
 def test_a_real_network_in_half_precision(monkeypatch):
-    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(search, "autocast", lambda device, volumes: torch.autocast("cpu", torch.bfloat16))
     torch.manual_seed(1)
     hu = np.random.default_rng(0).integers(-1000, 1500, (60, 30, 28)).astype(np.int16)
     found = locate([Locator(SMALL).eval(), Locator(SMALL).eval()], hu, CPU)

@@ -48,7 +48,7 @@ class Answers:
         Returns
         -------
         list of dict
-            Words as from `device_process.as_words`; a line that was cut off is left out.
+            Words as from `device_answers.as_words`; a line that was cut off is left out.
         """
         if not self.path.is_file():
             return []
@@ -61,7 +61,7 @@ class Answers:
         Parameters
         ----------
         words : dict
-            As from `device_process.as_words`.
+            As from `device_answers.as_words`.
         """
         study = words["study"]
         for part, took in words["seconds"].items():

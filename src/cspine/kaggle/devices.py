@@ -163,7 +163,7 @@ class Devices:
         Yields
         ------
         dict
-            A study's words, as from `device_process.as_words`; each study once.
+            A study's words, as from `device_answers.as_words`; each study once.
         """
         gpus = int(self.found.get("gpus", 0))
         devices = [f"cuda:{number}" for number in range(gpus)] or [CPU]

@@ -118,7 +118,7 @@ class KernelRun:
         Parameters
         ----------
         words : dict
-            As from `device_process.as_words`.
+            As from `device_answers.as_words`.
         """
         line = json.dumps(words) + "\n"
         self.save(ANSWERS, lambda: self.answers.remember(line))

@@ -21,20 +21,23 @@ def fast_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device, volumes: bool = False) -> torch.autocast:
     """Make a context in which networks compute in the device's `fast_precision`.
 
     Parameters
     ----------
     device : torch.device
         Where the networks are.
+    volumes : bool
+        Whether their convolutions have three dimensions: these stay in float32 on a CPU, where they are slower in
+        bfloat16 and some of their gradients are not finite.
 
     Returns
     -------
     torch.autocast
         The context; in float32 nothing is cast.
     """
-    precision = fast_precision(device)
+    precision = torch.float32 if volumes and device.type == "cpu" else fast_precision(device)
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 

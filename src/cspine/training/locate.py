@@ -141,6 +141,7 @@ def train_fold(stage: LocatorStage, fold: int) -> None:
             evaluate=lambda model: mean_dice(model, stage.volumes, held_out, stage.context),
             description=describe_fold(LOCATOR, fold, stage.preset, stage.folds),
             made_by=MADE_BY[LOCATOR],
+            volumes=True,
             place=(fold + 1, max(stage.folds.values()) + 1),
             studies={uid: digest_of(stage.volumes.meta(uid)) for uid in others},
         ),

@@ -93,6 +93,7 @@ def pretrain(raw: Path, cache: Path, out: Path, preset: Preset = PRETRAINING) ->
             evaluate=lambda model: mean_dice(model, volumes, held_out, context),
             description=description,
             made_by=MADE_BY,
+            volumes=True,
         )
         train_network(training, preset.locator_training, preset.seed, context)
         if context.is_main:

@@ -57,6 +57,8 @@ class FoldTraining(Generic[Network]):
     """Stored inside the checkpoint."""
     made_by: str = "make train"
     """The target that trains it, for messages."""
+    volumes: bool = False
+    """Whether the network's convolutions have three dimensions."""
     place: tuple[int, int] = (1, 1)
     """Which one it is of how many that are trained, for the time left."""
     studies: dict[str, str] = field(default_factory=dict)
@@ -188,7 +190,7 @@ class Trainer(Generic[Network]):
         if isinstance(self.trained, DistributedDataParallel) and not is_update:
             together = self.trained.no_sync()
         with together:
-            with autocast(self.device):
+            with autocast(self.device, volumes=self.training.volumes):
                 loss = self.training.loss(self.trained, batch)
             self.scaler.scale(loss / self.accumulated).backward()
         value = loss.item()
