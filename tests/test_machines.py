@@ -129,6 +129,40 @@ def test_a_user_without_an_account_predicts(run, competition, studies, tmp_path)
     assert len(pd.read_csv(out / "predictions.csv")) == 1
 
 
+# --- words that nobody reads ---
+
+
+@pytest.mark.parametrize("reader", ["gone", "a full disk"])
+def test_words_that_nobody_reads_cost_no_result(reader, competition, run, studies, tmp_path):
+    """As in `make describe | head -1`: what is found is written, also what comes after the first line that is lost."""
+    scan, cache, out = competition / "test_images" / studies[0], tmp_path / "cache", tmp_path / "out"
+    for words, result in {
+        ("describe", "--raw", competition, "--cache", cache): cache / "describe.json",
+        ("split", "--raw", competition, "--cache", cache, "--folds", 2): cache / "folds.csv",
+        ("predict", "-i", scan, "-o", out, "--run", run): out / "index.html",
+    }.items():
+        code = heard_by_nobody(reader, *words)
+        assert code in (0, 3) and result.is_file(), words[0]
+
+
+def heard_by_nobody(reader: str, name: str, *flags) -> int:
+    """Run a script with both streams to a pipe that nobody reads, or to a disk without room; its exit code."""
+    command = [sys.executable, str(ROOT / "src" / f"{name}.py"), *map(str, flags)]
+    if reader == "gone":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open("/dev/full", os.O_WRONLY)
+    try:
+        return subprocess.run(command, stdout=writing, stderr=writing, timeout=300).returncode
+    finally:
+        os.close(writing)
+
+
+def test_an_error_keeps_its_exit_code_where_nobody_reads_it(tmp_path):
+    assert heard_by_nobody("gone", "score", "--raw", tmp_path / "none", "--runs", tmp_path) == 2
+
+
 @pytest.mark.parametrize(
     "backend", ["module://matplotlib_inline.backend_inline", "module://no_such", "nonsense"]
 )

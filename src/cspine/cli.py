@@ -45,10 +45,6 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
     """
     import tyro  # only scripts parse flags; the kernel's image lacks tyro
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal of Latin letters alone, names that are no text.
-            stream.reconfigure(errors="backslashreplace")
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own, inherited, may not be installed here
     names = {field.name for field in fields(flags_type)}  # type: ignore[arg-type]
     words = [SHORT[word] if word in SHORT and SHORT[word][2:] in names else word for word in sys.argv[1:]]
@@ -60,7 +56,8 @@ def run(main: Callable[[Flags], None], flags_type: type[Flags]) -> None:
 def errors_told() -> Iterator[None]:
     """End as a script should: what went wrong as a sentence, and the exit code that `run` states.
 
-    One of several processes that train together hands its sentence to the one that started them.
+    Words that can't be shown cost nothing else: letters that a screen lacks are escaped, and where nobody reads any
+    more (a closed pipe, a full disk, a lost terminal) the work goes on in silence. One of several processes that train together hands its sentence to the one that started them.
 
     Yields
     ------
@@ -70,19 +67,18 @@ def errors_told() -> Iterator[None]:
     Raises
     ------
     SystemExit
-        With code 2, 130 or 141.
+        With code 2 or 130.
     """
     from pydantic import ValidationError
 
+    if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__:
+        sys.stdout, sys.stderr = _to_whoever_reads(sys.stdout), _to_whoever_reads(sys.stderr)
     try:
         yield
     except KeyboardInterrupt:
         if TOLD_TO_STARTER not in os.environ:
             print("stopped; run again to go on", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; nothing to say
-        sys.exit(141)
     except ValidationError as error:
         for problem in error.errors():
             flag = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")
@@ -96,6 +92,28 @@ def errors_told() -> Iterator[None]:
             raise  # of no file, and nothing is to be advised: our fault
         _tell(os_error_words(error))
         sys.exit(2)
+
+
+class _Heard(io.FileIO):
+    """A stream of words as long as somebody reads it, then nothing."""
+
+    def write(self, words: Any, /) -> int:
+        try:
+            return super().write(words)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(words)
+
+
+def _to_whoever_reads(stream: Any) -> Any:
+    """The same stream, which neither a letter nor a reader that is gone stops."""
+    if not isinstance(stream, io.TextIOWrapper):  # none at all, or a notebook's
+        return stream
+    stream.flush()
+    heard = io.BufferedWriter(_Heard(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(
+        heard, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering, write_through=False
+    )
 
 
 def _tell(words: str) -> None:
