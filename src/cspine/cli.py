@@ -57,7 +57,9 @@ def errors_told() -> Iterator[None]:
     """End as a script should: what went wrong as a sentence, and the exit code that `run` states.
 
     Words that can't be shown cost nothing else: letters that a screen lacks are escaped, and where nobody reads any
-    more (a closed pipe, a full disk, a lost terminal) the work goes on in silence. One of several processes that train together hands its sentence to the one that started them.
+    more (a closed pipe, a full disk, a lost terminal) the work goes on in silence.
+
+    One of several processes that train together hands its sentence to the one that started them.
 
     Yields
     ------

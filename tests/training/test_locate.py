@@ -13,7 +13,7 @@ from cspine.execution.store import StudyStore
 from cspine.settings.layout import LOCATOR, RunLayout
 from cspine.training import locate
 from cspine.training.distributed import DistributedContext
-from cspine.training.locate import LocatorStage, dice, label_studies, train_fold
+from cspine.training.locate import LocatorStage, _note_other_locators, dice, label_studies, train_fold
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
 STUDIES, MASKS = 10, 8
@@ -109,6 +109,17 @@ def test_a_study_whose_volume_changed_is_labelled_anew(trained):
     stage.volumes.write(uid(3), arrays, meta)
     assert label_studies(stage, labels) == 1
     assert labels.meta(uid(3)) == before
+
+
+def test_label_maps_of_another_runs_locators_are_named(trained, tmp_path, capsys):
+    stage, labels = trained
+    _note_other_locators(stage, labels)
+    assert capsys.readouterr().out == ""
+    other = shutil.copytree(stage.run, tmp_path / "other")
+    shutil.copy(RunLayout(other).model(LOCATOR, 0), RunLayout(other).model(LOCATOR, 1))
+    _note_other_locators(replace(stage, run=other), labels)
+    said, theirs = capsys.readouterr().out, [one for one, fold in stage.folds.items() if fold == 1]
+    assert f"{len(theirs)} of {STUDIES} label maps" in said and min(theirs) in said and "delete" in said
 
 
 def test_two_processes_share_the_work_without_a_gap(trained, tmp_path):

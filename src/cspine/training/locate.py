@@ -81,6 +81,7 @@ def train_and_label(cache: Path, run: Path, preset: Preset) -> None:
             train_fold(stage, fold)
         written = label_studies(stage, labels)
         if context.is_main:
+            _note_other_locators(stage, labels)
             cli.log_stage(
                 "locate",
                 read=volumes.folder,
@@ -98,6 +99,41 @@ def _note_missing_weights(preset: Preset) -> None:
         check_encoder_weights(preset.classifier)
     except InputError as error:
         print(f"note for `make train`: {error}", flush=True)
+
+
+def _note_other_locators(stage: LocatorStage, labels: StudyStore) -> None:
+    """Say which label maps came from another run's locators; columns, and trainings on them, may rest on these."""
+    made_by = {fold: model_digest(stage.run, fold) for fold in set(stage.folds.values())}
+    others = [
+        uid
+        for uid in labels.uids()
+        if uid in stage.folds and labels.meta(uid).get("locator") not in (None, made_by[stage.folds[uid]])
+    ]
+    if others:
+        print(
+            f"note: {len(others)} of {len(labels.uids())} label maps in {labels.folder} were made by other locators "
+            f"than those in {stage.run / LOCATOR}, the first is {others[0]}; they stay as they are: put the locators "
+            f"that made them into {stage.run / LOCATOR}, or delete {labels.folder} and run `make locate columns`",
+            flush=True,
+        )
+
+
+def model_digest(run: Path, fold: int) -> str:
+    """Tell one fold's trained locator from any other.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    fold : int
+        The fold.
+
+    Returns
+    -------
+    str
+        The first 16 hexadecimal digits of its file's SHA-256.
+    """
+    return storage.sha256_of(RunLayout(run).model(LOCATOR, fold))[:16]
 
 
 def _verdicts(labels: StudyStore) -> dict[str, int]:
@@ -240,7 +276,7 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
     stage : LocatorStage
         What the stage works on; its folds are trained.
     labels : StudyStore
-        Gets `labels` uint8 (z, y, x), with `affine`, `fold` and a `digest` in the description.
+        Gets `labels` uint8 (z, y, x), with `affine`, `fold`, `locator` and a `digest` in the description.
 
     Returns
     -------
@@ -256,15 +292,18 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
         if not labels.has(uid) or labels.meta(uid).get("volume") != digest_of(stage.volumes.meta(uid))
     ]
     locators: dict[int, Locator] = {}
+    made_by: dict[int, str] = {}
     for uid in cli.progress(mine, unit="study", what="label maps"):
         fold = stage.folds[uid]
         if fold not in locators:
             locators[fold] = load_locator(RunLayout(stage.run).model(LOCATOR, fold), device)
+            made_by[fold] = model_digest(stage.run, fold)
         arrays, meta = stage.volumes.read(uid)
         found = locate([locators[fold]], arrays["volume"], device)
         description = {
             "affine": meta["affine"],
             "fold": fold,
+            "locator": made_by[fold],
             "verdict": found.verdict.as_json(),
             "volume": digest_of(meta),
             "digest": hashlib.sha256(found.labels.tobytes()).hexdigest()[:16],
