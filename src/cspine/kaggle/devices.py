@@ -63,11 +63,16 @@ class DeviceProcess:
         command = [sys.executable, "-m", "cspine.inference.device_process", str(other)]
         source = str(Path(cspine.__file__).parents[1])
         paths = os.pathsep.join(path for path in (source, os.environ.get("PYTHONPATH", "")) if path)
+        # It may be killed with locks of its decoders, which Python would tell beside whatever is said here.
+        warnings = [one for one in (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker") if one]
         with tempfile.TemporaryFile("w+") as words:
             words.write(task.as_json())
             words.seek(0)
             process = subprocess.Popen(
-                command, stdin=words, pass_fds=(other,), env={**os.environ, "PYTHONPATH": paths}
+                command,
+                stdin=words,
+                pass_fds=(other,),
+                env={**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": ",".join(warnings)},
             )
         os.close(other)
         return cls(task, process, end, list(task.folders))
