@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from bench_scans import cpu  # noqa: E402
 from markdown_table import markdown  # noqa: E402
-from recipe_peers import cube_logits  # noqa: E402
+from recipe_peers import Peer, cube_logits, head_alone_logits, mask_target_logits  # noqa: E402
 
 from cspine import cli, storage  # noqa: E402
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES  # noqa: E402
@@ -54,7 +54,8 @@ from cspine.settings.layout import (  # noqa: E402
 )
 from cspine.settings.presets import PRESETS, Preset  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
-from cspine.training.classify import ClassifierStage, labels_of, predict, train_fold  # noqa: E402
+from cspine.training.classifier_stage import ClassifierStage, labels_of  # noqa: E402
+from cspine.training.classify import predict, train_fold  # noqa: E402
 from cspine.training.datasets import ColumnDataset  # noqa: E402
 from cspine.training.distributed import DistributedContext  # noqa: E402
 from replica.settings import ReplicaSettings  # noqa: E402
@@ -140,8 +141,8 @@ class Arm:
     """SD of the error of the levels' places in held-out studies, in each direction."""
     beside: str = BASE
     """The arm that it is compared to."""
-    cube: bool = False
-    """Another network altogether: a 3D CNN on each vertebra."""
+    peer: Peer | None = None
+    """Another way from columns to logits, instead of the kit's training."""
 
 
 SHIFTLESS, MOVED, OTHER = "without shifts and stretches", "levels found 4 mm off", "another encoder"
@@ -171,7 +172,9 @@ ARMS: dict[str, Arm] = {
     "CNN and RNN for each vertebra, patient as the largest (8th)": Arm(
         _classifier(context_layers=0), of="without attention over the levels", read=_patient_as_largest
     ),
-    "3D CNN on each vertebra, patient as the largest (4th)": Arm(cube=True),
+    "3D CNN on each vertebra, patient as the largest (4th)": Arm(peer=cube_logits),
+    "head alone, on features of the frozen encoder": Arm(of=BASE, peer=head_alone_logits),
+    "vertebra's mask as a target instead of an input": Arm(peer=mask_target_logits),
 }
 """What is tried."""
 
@@ -277,10 +280,8 @@ def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> np.ndarray:
     parts = []
     for fold in range(FOLDS):
         held_out, layout = stage.dataset(fold, held_out=True), RunLayout(run)
-        if arm.cube:
-            encoder = preset.encoder_training
-            assert encoder is not None
-            logits, slices = cube_logits(stage, fold, encoder), np.zeros(0)
+        if arm.peer is not None:
+            logits, slices = arm.peer(stage, fold), np.zeros(0)
         else:
             train_fold(stage, fold)
             logits = pd.read_csv(layout.logits(fold))[list(PREDICTION_TYPES)].to_numpy(np.float64)

@@ -22,7 +22,8 @@ from cspine.preprocessing.stores import open_columns, open_labels, open_volumes
 from cspine.preprocessing.verdict import WHOLE
 from cspine.settings.execution import ExecutionSettings
 from cspine.settings.presets import PRESETS, PresetName
-from cspine.training.classify import ClassifierStage, labels_of, train_fold
+from cspine.training.classifier_stage import ClassifierStage, labels_of
+from cspine.training.classify import train_fold
 from cspine.training.distributed import init_distributed
 from replica.settings import ReplicaSettings
 from replica.writer.folder import replicate

@@ -13,6 +13,7 @@ from helpers.necks import CLASSIFY, columns
 
 from cspine.networks import precision
 from cspine.training import classify
+from cspine.training.classifier_stage import ClassifierStage
 from cspine.training.distributed import init_distributed
 
 PRESET = replace(
@@ -28,7 +29,7 @@ def main(folder: Path, studies: int) -> None:
     torch.set_num_threads(1)
     precision.fast_precision = lambda device: torch.float32  # one process and two round alike
     store, truth, folds = columns(folder / "columns", studies)
-    judge = classify._evaluate
+    judge = classify.judge_studies
 
     def watched(model, held_out, stage):
         digest = hashlib.sha256()
@@ -38,9 +39,9 @@ def main(folder: Path, studies: int) -> None:
             file.write(digest.hexdigest() + "\n")
         return judge(model, held_out, stage)
 
-    classify._evaluate = watched
+    classify.judge_studies = watched
     with init_distributed() as context:
-        classify.train_fold(classify.ClassifierStage(folder / "run", store, truth, folds, PRESET, context), 1)
+        classify.train_fold(ClassifierStage(folder / "run", store, truth, folds, PRESET, context), 1)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from cspine.networks.classifier import study_and_slice_logits
 from cspine.networks.fold_models import load_classifier, load_locator, preset_of
 from cspine.settings.layout import CLASSIFIER, LOGITS, SLICE_LOGITS, RunLayout
 from cspine.training import classify
-from cspine.training.classify import ClassifierStage, predict, train_fold
+from cspine.training.classifier_stage import ClassifierStage, labels_of
+from cspine.training.classify import predict, train_fold
 from cspine.training.distributed import DistributedContext
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
@@ -154,7 +155,7 @@ def test_a_fractured_level_of_which_little_is_in_view_counts_as_whole(tmp_path):
     names = ["patient_overall", *PREDICTION_TYPES[:7]]
     train = pd.DataFrame([[1, *[0] * 6, 1]] * 2, columns=names)
     train.insert(0, "StudyInstanceUID", [uid(0), uid(1)])
-    found = classify.labels_of(train, store, folds)
+    found = labels_of(train, store, folds)
     assert found[uid(0)].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
     assert found[uid(1)].tolist() == [0, 0, 0, 0, 0, 0, 0, 1]
 

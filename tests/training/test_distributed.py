@@ -23,7 +23,8 @@ from cspine.settings.layout import (
     SLICE_LOGITS,
     RunLayout,
 )
-from cspine.training.classify import ClassifierStage, predict
+from cspine.training.classifier_stage import ClassifierStage
+from cspine.training.classify import predict
 from cspine.training.distributed import DistributedContext, init_distributed
 
 SRC = Path(__file__).parents[2] / "src"

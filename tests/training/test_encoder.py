@@ -12,15 +12,11 @@ from cspine.errors import InputError
 from cspine.networks.checkpoints import read_description
 from cspine.settings.layout import CLASSIFIER, ENCODER, RunLayout
 from cspine.settings.training import TrainSettings
-from cspine.training.classify import (
-    ClassifierStage,
-    _encoder_loss,
-    _make_classifier,
-    pretrain_encoder,
-    train_fold,
-)
+from cspine.training.classifier_stage import ClassifierStage
+from cspine.training.classify import make_classifier, train_fold
 from cspine.training.datasets import VertebraDataset
 from cspine.training.distributed import DistributedContext
+from cspine.training.encoder import _encoder_loss, pretrain_encoder
 from cspine.training.losses import competition_loss, slice_loss
 
 FIT = TrainSettings(epochs=3, batch_size=4, learning_rate=3e-3, ema_decay=0.5, evaluate_every=1)
@@ -144,9 +140,9 @@ def test_the_classifier_starts_from_the_encoder_that_was_trained(stage):
     checkpoint = RunLayout(stage.run).model(ENCODER, 0)
     assert read_description(checkpoint, "make train")["kind"] == ENCODER
     torch.manual_seed(1)
-    first = _make_classifier(stage, 0)
+    first = make_classifier(stage, 0)
     torch.manual_seed(2)
-    second = _make_classifier(stage, 0)
+    second = make_classifier(stage, 0)
     for one, two in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(one, two)
     assert torch.equal(first.slice_alone.weight, second.slice_alone.weight)
