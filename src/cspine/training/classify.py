@@ -193,7 +193,8 @@ def classifier_loss(model: nn.Module, batch: dict[str, Tensor], slice_weight: fl
     model : Module
         A `Classifier`, or DDP around one.
     batch : dict of str to Tensor
-        As from `ColumnDataset`.
+        As from `ColumnDataset`: `images` and `masks` of shape (batch, 7, slices, y, x), `truth` of (batch, 8) and
+        `slices` of (batch, 7, slices).
     slice_weight : float
         Weight of the slices' loss beside the competition's.
 
