@@ -61,3 +61,15 @@ def test_a_series_uid_for_each_slice_is_joined(tmp_path):
     for index, one in enumerate(slices):
         one.more = {"SeriesInstanceUID": f"1.2.{index}"}
     np.testing.assert_array_equal(read_series(write_series(tmp_path / "x", slices)).hu, phantom())
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "ConvolutionKernel"])
+def test_two_acquisitions_whose_slices_have_a_series_uid_each(tmp_path, tag):
+    slices = stacks(
+        {tag: 1 if tag == "AcquisitionNumber" else "B70"}, {tag: 2 if tag == "AcquisitionNumber" else "B30"}
+    )
+    np.random.default_rng(3).shuffle(slices)
+    for index, one in enumerate(slices):
+        one.more["SeriesInstanceUID"] = f"1.2.{index}"
+    volume = read_series(write_series(tmp_path / "x", slices))
+    assert any(np.array_equal(volume.hu, phantom(seed=number)) for number in (0, 1)), volume.notes

@@ -44,7 +44,7 @@ def choose_series(headers: list[SliceHeader], study: str) -> tuple[list[SliceHea
             groups.append([header])
         else:
             same.append(header)
-    groups = _joined([part for group in groups for part in acquisitions(group)])
+    groups = [part for group in _joined(groups) for part in acquisitions(group)]
     covered = [covered_mm(group) if is_axial_ct(group[0]) else -1.0 for group in groups]
     most = max(covered)
     if most < 0:
