@@ -94,6 +94,38 @@ def a_capture(made: Made) -> None:
     made.slices.append(Slice(np.full((24, 20), 99), (0, 0, 0), more=nowhere))
 
 
+def a_colour_capture(made: Made) -> None:
+    """A picture in colour, with a place of its own."""
+    picture = np.zeros((24, 20), np.uint8)
+    colour = {
+        "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "BitsAllocated": 8,
+        "BitsStored": 8, "HighBit": 7, "PixelData": bytes(24 * 20 * 3),
+    }  # fmt: skip
+    made.slices.append(Slice(picture, (-20, -30, 99), signed=False, more=colour))
+
+
+def a_report(made: Made) -> None:
+    """An object of the series that has no pixels."""
+    nothing = dict.fromkeys(
+        ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient")
+    )
+    made.slices.append(Slice(np.zeros((4, 4)), (0, 0, 0), more=nothing))
+
+
+def numbers_that_say_nothing(made: Made) -> None:
+    """InstanceNumber is the same everywhere, or missing."""
+    number = made.random.choice([1, None])
+    for one in made.slices:
+        one.more["InstanceNumber"] = number
+
+
+def an_intercept_each(made: Made) -> None:
+    """RescaleIntercept differs from slice to slice, and so do the stored values."""
+    for one in made.slices:
+        more = made.random.randrange(50)
+        one.pixels, one.intercept = one.pixels + more, (one.intercept or 0.0) - more
+
+
 def a_localizer(made: Made) -> None:
     made.slices.append(Slice(np.full((40, 40), 7), (-20, 0, 100), orientation=(1, 0, 0, 0, 0, -1)))
 
@@ -157,9 +189,20 @@ def no_suffix(made: Made) -> None:
     made.suffix = ""
 
 
-FIRST: list[Callable[[Made], None]] = [another_acquisition, without_a_place, a_gap, bytes_behind]
+FIRST: list[Callable[[Made], None]] = [
+    another_acquisition, an_intercept_each, without_a_place, a_gap, numbers_that_say_nothing, bytes_behind,
+]  # fmt: skip
 """Traits of slices, in this order, since each looks at where they lie."""
-THEN = [another_syntax, a_capture, a_localizer, from_the_feet, shuffled, a_file_cut_off]
+THEN = [
+    another_syntax,
+    a_capture,
+    a_colour_capture,
+    a_report,
+    a_localizer,
+    from_the_feet,
+    shuffled,
+    a_file_cut_off,
+]
 FILES = [a_uid_each, another_modality, copied, spread, no_suffix]
 TRAITS = [*FIRST, *THEN, *FILES]
 
