@@ -166,7 +166,7 @@ PRESETS: dict[PresetName, Preset] = {
             epochs=2, batch_size=2, repeats=2, learning_rate=5e-4, ema_decay=0.95, evaluate_every=2
         ),
         encoder_training=TrainSettings(
-            epochs=16, batch_size=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=16
+            epochs=25, batch_size=16, learning_rate=2e-3, ema_decay=0.98, evaluate_every=25
         ),
         classifier_training=TrainSettings(
             epochs=2, batch_size=4, learning_rate=7e-4, ema_decay=0.98, evaluate_every=2
