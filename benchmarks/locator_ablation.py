@@ -14,7 +14,7 @@ from torch import Tensor
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
 from cspine.networks.locator import Locator
-from cspine.networks.search import Located, Search, locate
+from cspine.networks.search import STEP_VOX, Located, Search, locate
 from cspine.preprocessing.verdict import Kind
 from cspine.settings.networks import LocatorSettings
 from cspine.settings.presets import PRETRAINING, Preset
@@ -154,6 +154,6 @@ def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> 
 
 def look_once(locators: list[Locator], hu: np.ndarray, device: torch.device) -> Located:
     """Label a scan in one go, as large as it is."""
-    search = Search(locators, hu, device, tuple(max(n, 16) for n in hu.shape))
+    search = Search(locators, hu, device, tuple(-(-n // STEP_VOX) * STEP_VOX for n in hu.shape))
     search.look_everywhere()
     return search.outcome()

@@ -6,7 +6,7 @@ import torch
 
 from cspine.networks import search
 from cspine.networks.locator import CLASSES, Locator
-from cspine.networks.search import AT_ONCE, LARGER, STRIDE, _cover, locate, one_column
+from cspine.networks.search import AT_ONCE, LARGER, STEP_VOX, STRIDE, _cover, locate, one_column
 from cspine.preprocessing.verdict import Kind
 from cspine.settings.networks import LocatorSettings
 
@@ -52,10 +52,10 @@ def test_the_map_lies_on_the_scan_whatever_its_size(shape):
     assert reader.windows[-1] == SMALL.window_vox, "the closer look is at the size that the locator learnt"
     for window in reader.windows:
         for length, usual in zip(window, SMALL.window_vox, strict=True):
-            assert usual <= length <= LARGER * usual + 0.5
+            assert usual <= length <= LARGER * usual + 0.5 and (length - usual) % STEP_VOX == 0
 
 
-@pytest.mark.parametrize("size", [*range(56, 200, 7), 500])
+@pytest.mark.parametrize("size", [*range(56, 200, 8), 504])
 def test_windows_cover_an_axis_and_overlap_with_no_more_to_compute_than_need_be(size):
     parts = _cover(size, 56)
     length = parts[0].stop - parts[0].start
@@ -65,10 +65,11 @@ def test_windows_cover_an_axis_and_overlap_with_no_more_to_compute_than_need_be(
         assert following.start - part.start <= STRIDE * length + 1
     usual = -(-(size - 56) // (STRIDE * 56)) + 1
     assert 56 <= length <= LARGER * 56 + 0.5 and length * len(parts) <= 56 * usual
+    assert length % STEP_VOX == 0
 
 
 def test_a_little_more_than_a_window_is_seen_at_once():
-    assert len(_cover(69, 56)) == 1 and len(_cover(80, 56)) == 2
+    assert len(_cover(72, 56)) == 1 and len(_cover(80, 56)) == 2
 
 
 def test_a_column_in_the_corner_of_a_large_field():

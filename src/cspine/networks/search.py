@@ -27,6 +27,8 @@ AT_ONCE = 4
 """Windows that go through a locator together."""
 LARGER = 1.35
 """How much larger than the locator's a window of the first pass may be, where fewer windows then cover the scan."""
+STEP_VOX = 8
+"""By which it is larger: sizes that don't halve as those in training do shift what a network sees."""
 
 
 BRIDGED_MM = 12.0
@@ -105,8 +107,9 @@ class Search:
         self.locators, self.device = locators, device
         self.settings = locators[0].settings
         self.window = np.array(window_vox or self.settings.window_vox)
-        # a scan that is smaller than a window lies in the middle of one, with air around
-        lack = np.maximum(self.window - np.array(hu.shape), 0)
+        # a scan lies in the middle of the smallest window, or of one some steps larger, with air around
+        more = np.maximum(np.array(hu.shape) - self.window, 0)
+        lack = self.window + -(-more // STEP_VOX) * STEP_VOX - np.array(hu.shape)
         self.before = lack // 2
         padding = [(int(b), int(n - b)) for b, n in zip(self.before, lack, strict=True)]
         self.shape = hu.shape
@@ -201,9 +204,8 @@ def _cover(size: int, window: int) -> list[slice]:
     def count(length: int) -> int:
         return -int(-(size - length) // (STRIDE * length)) + 1
 
-    length = min(
-        range(window, min(round(LARGER * window), size) + 1), key=lambda one: (one * count(one), one)
-    )
+    lengths = range(window, min(round(LARGER * window), size) + 1, STEP_VOX)
+    length = min(lengths, key=lambda one: (one * count(one), one))
     starts = np.rint(np.linspace(0, size - length, count(length))).astype(int)
     return [slice(start, start + length) for start in starts.tolist()]
 
