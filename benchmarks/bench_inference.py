@@ -41,6 +41,7 @@ from cspine.kaggle.devices import DeviceProcess  # noqa: E402
 from cspine.networks.checkpoints import save_weights  # noqa: E402
 from cspine.networks.classifier import Classifier  # noqa: E402
 from cspine.networks.fold_models import describe_fold  # noqa: E402
+from cspine.networks.precision import autocast  # noqa: E402
 from cspine.networks.pretrained import start_locator  # noqa: E402
 from cspine.settings.execution import available_cpus  # noqa: E402
 from cspine.settings.layout import CLASSIFIER, LOCATOR, RunLayout  # noqa: E402
@@ -144,7 +145,7 @@ def forward_s(run: Path, folder: str, work: Path) -> dict[str, float]:
     seconds = {}
     for part, calls in kept.items():
         began = time.perf_counter()
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), autocast(models.device, volumes=part == "locate"):
             for call in calls:
                 call()
         seconds[part] = time.perf_counter() - began
