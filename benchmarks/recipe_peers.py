@@ -16,7 +16,7 @@ from cspine.networks.precision import autocast
 from cspine.training.classifier_stage import ClassifierStage
 from cspine.training.classify import classifier_loss, judge_studies, make_classifier, predict
 from cspine.training.datasets import ColumnDataset, VertebraDataset
-from cspine.training.encoder import fractures_are_rarer, judge_slices, pretrain_encoder
+from cspine.training.encoder import fractures_are_rarer, judge_slices, mixed_with_others, pretrain_encoder
 from cspine.training.losses import competition_loss, slice_loss
 from cspine.training.trainer import FoldTraining, train_network
 
@@ -224,12 +224,8 @@ class WithoutMasks(Classifier):
 
 def _mask_target_loss(model: nn.Module, batch: dict[str, Tensor], mixup: float) -> Tensor:
     """The loss of single vertebrae's slices and of their masks, each picture a mixture of two vertebrae's."""
-    images, masks, slices = batch["images"], batch["masks"], batch["slices"]
-    share = float(torch.distributions.Beta(mixup, mixup).sample()) if mixup else 1.0
-    other = torch.randperm(len(images))
-    images, masks = (
-        part.float().lerp(part[other].float(), 1 - share).round().to(part.dtype) for part in (images, masks)
-    )
+    slices = batch["slices"]
+    images, masks, share, other = mixed_with_others(batch, mixup)
     logits, told = model(images, masks)
     truth = functional.avg_pool2d(masks.flatten(0, 1)[:, None].float() / 255, MASK_STRIDE)
     of_slices = share * slice_loss(logits, slices) + (1 - share) * slice_loss(logits, slices[other])

@@ -113,9 +113,7 @@ def _to_whoever_reads(stream: Any) -> Any:
         return stream
     stream.flush()
     heard = io.BufferedWriter(_Heard(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(
-        heard, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering, write_through=False
-    )
+    return io.TextIOWrapper(heard, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering)
 
 
 def _tell(words: str) -> None:

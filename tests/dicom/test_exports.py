@@ -207,6 +207,12 @@ FILES = [a_uid_each, another_modality, copied, spread, no_suffix]
 TRAITS = [*FIRST, *THEN, *FILES]
 
 
+def some_traits(rng: random.Random) -> list[Callable[[Made], None]]:
+    """Two to four of them, in the order in which they are applied."""
+    chosen = rng.sample(TRAITS, rng.randint(2, 4))
+    return [one for one in TRAITS if one in chosen]
+
+
 def make_export(root: Path, rng: random.Random) -> list[Made]:
     """Write one to three patients with one or two series each."""
     places = [root / "a b", root / "a b" / "DICOM" / "(1)", root / "é", root]
@@ -215,8 +221,7 @@ def make_export(root: Path, rng: random.Random) -> list[Made]:
         for number in range(rng.randint(1, 2)):
             hu = phantom((SLICES, 24, 20), seed=rng.randrange(10**6))
             made = Made(str(patient + 1), number + 1, rng, [hu], slices_of(hu))
-            chosen = rng.sample(TRAITS, rng.randint(2, 4))
-            for trait in [one for one in TRAITS if one in chosen]:
+            for trait in some_traits(rng):
                 trait(made)
             made.write(places)
             all_made.append(made)
@@ -297,6 +302,6 @@ def test_all_traits_are_tried():
     rng = random.Random(0)
     for _ in range(EXPORTS * SEEDS):
         for _ in range(rng.randint(1, 3) * rng.randint(1, 2)):
-            chosen = rng.sample(TRAITS, rng.randint(2, 4))
+            chosen = some_traits(rng)
             pairs |= {frozenset((one, other)) for one in chosen for other in chosen if one is not other}
     assert len(pairs) == len(TRAITS) * (len(TRAITS) - 1) // 2

@@ -9,10 +9,7 @@ from cspine.errors import InputError
 from cspine.networks.classifier import SliceNet
 from cspine.networks.fold_models import describe_fold
 from cspine.networks.precision import autocast
-from cspine.settings.layout import (
-    ENCODER,
-    RunLayout,
-)
+from cspine.settings.layout import ENCODER, RunLayout
 from cspine.settings.presets import Preset
 from cspine.training.classifier_stage import ClassifierStage
 from cspine.training.datasets import ColumnDataset, VertebraDataset
@@ -72,16 +69,46 @@ def pretrain_encoder(
 
 def _encoder_loss(model: nn.Module, batch: dict[str, Tensor], mixup: float) -> Tensor:
     """The loss of single vertebrae's slices; with mixup each picture is a mixture of two vertebrae's."""
-    images, masks, slices = batch["images"], batch["masks"], batch["slices"]
+    slices = batch["slices"]
     if not mixup:
-        return slice_loss(model(images, masks), slices)
-    share = float(torch.distributions.Beta(mixup, mixup).sample())
-    other = torch.randperm(len(images))
-    mixed = (
-        part.float().lerp(part[other].float(), 1 - share).round().to(part.dtype) for part in (images, masks)
-    )
-    logits = model(*mixed)
+        return slice_loss(model(batch["images"], batch["masks"]), slices)
+    images, masks, share, other = mixed_with_others(batch, mixup)
+    logits = model(images, masks)
     return share * slice_loss(logits, slices) + (1 - share) * slice_loss(logits, slices[other])
+
+
+def mixed_with_others(batch: dict[str, Tensor], mixup: float) -> tuple[Tensor, Tensor, float, Tensor]:
+    """Mix each vertebra of a batch with another one.
+
+    Parameters
+    ----------
+    batch : dict of str to Tensor
+        `images` uint8, shape (batch, slices, y, x, neighbours), and `masks` uint8, shape (batch, slices, y, x).
+    mixup : float
+        Parameter of the beta distribution from which the share comes; above 0.
+
+    Returns
+    -------
+    images : Tensor of uint8, shape as before
+        The mixtures.
+    masks : Tensor of uint8, shape as before
+        Theirs.
+    share : float
+        Of each vertebra in its mixture.
+    other : Tensor of int64, shape (batch,)
+        Which one the rest is of.
+
+    References
+    ----------
+    Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412.
+    """
+    share = float(torch.distributions.Beta(mixup, mixup).sample())
+    other = torch.randperm(len(batch["images"]))
+    images, masks = (
+        part.float().lerp(part[other].float(), 1 - share).round().to(part.dtype)
+        for part in (batch["images"], batch["masks"])
+    )
+    return images, masks, share, other
 
 
 @torch.inference_mode()

@@ -103,7 +103,7 @@ def _note_missing_weights(preset: Preset) -> None:
 
 def _note_other_locators(stage: LocatorStage, labels: StudyStore) -> None:
     """Say which label maps came from another run's locators; columns, and trainings on them, may rest on these."""
-    made_by = {fold: model_digest(stage.run, fold) for fold in set(stage.folds.values())}
+    made_by = {fold: _model_digest(stage.run, fold) for fold in set(stage.folds.values())}
     others = [
         uid
         for uid in labels.uids()
@@ -118,21 +118,8 @@ def _note_other_locators(stage: LocatorStage, labels: StudyStore) -> None:
         )
 
 
-def model_digest(run: Path, fold: int) -> str:
-    """Tell one fold's trained locator from any other.
-
-    Parameters
-    ----------
-    run : Path
-        The run's folder.
-    fold : int
-        The fold.
-
-    Returns
-    -------
-    str
-        The first 16 hexadecimal digits of its file's SHA-256.
-    """
+def _model_digest(run: Path, fold: int) -> str:
+    """Tell one fold's trained locator from any other."""
     return storage.sha256_of(RunLayout(run).model(LOCATOR, fold))[:16]
 
 
@@ -297,7 +284,7 @@ def label_studies(stage: LocatorStage, labels: StudyStore) -> int:
         fold = stage.folds[uid]
         if fold not in locators:
             locators[fold] = load_locator(RunLayout(stage.run).model(LOCATOR, fold), device)
-            made_by[fold] = model_digest(stage.run, fold)
+            made_by[fold] = _model_digest(stage.run, fold)
         arrays, meta = stage.volumes.read(uid)
         found = locate([locators[fold]], arrays["volume"], device)
         description = {
