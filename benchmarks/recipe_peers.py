@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from cspine.competition.labels import LEVELS
 from cspine.networks.checkpoints import load_weights
 from cspine.networks.classifier import Classifier, SliceNet, encoder_input
 from cspine.networks.precision import autocast
+from cspine.settings.training import TrainSettings
 from cspine.training.classifier_stage import ClassifierStage
 from cspine.training.classify import classifier_loss, judge_studies, make_classifier, predict
 from cspine.training.datasets import ColumnDataset, VertebraDataset
@@ -34,6 +36,39 @@ MASK_WEIGHT = 0.3
 
 Peer = Callable[[ClassifierStage, int], np.ndarray]
 """Trains a fold, unless that is done; gives the held-out studies' logits, float64 (studies, 8)."""
+
+
+def train_part(
+    stage: ClassifierStage, fold: int, training: TrainSettings | None, *, folder: Path, **parts: Any
+) -> None:
+    """Train a network of a fold, unless that is done; parts: what else a `FoldTraining` is given."""
+    assert training is not None
+    description = {"kind": str(folder.relative_to(stage.run)), "fold": fold, "seed": stage.preset.seed}
+    what = FoldTraining(folder=folder, description=description, made_by=MADE_BY, **parts)
+    train_network(what, training, stage.preset.fold_seed(fold), stage.context)
+
+
+def classifier_logits(
+    stage: ClassifierStage, fold: int, folder: Path, make: Callable[[], Classifier]
+) -> np.ndarray:
+    """Train a classifier that starts as `make` makes it; the held-out studies' logits, kept: float64 (studies, 8)."""
+    learn, held_out = (stage.dataset(fold, held_out=side) for side in (False, True))
+    train_part(
+        stage,
+        fold,
+        stage.preset.classifier_training,
+        name=f"classifier {fold}",
+        folder=folder / "classifier",
+        make_model=make,
+        dataset=learn,
+        loss=lambda model, batch: classifier_loss(model, batch, stage.preset.slice_loss),
+        evaluate=lambda model: judge_studies(model, held_out, stage),
+    )
+    trained = make()
+    load_weights(folder / "classifier" / "model.safetensors", trained, MADE_BY)
+    logits, _ = predict(trained.to(stage.context.device).eval(), held_out, stage)
+    np.save(folder / LOGITS, logits)
+    return logits
 
 
 class CubeNet(nn.Module):
@@ -81,21 +116,17 @@ def cube_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
     assert training is not None
     if (folder / LOGITS).is_file():
         return np.load(folder / LOGITS, allow_pickle=False)
-    train_network(
-        FoldTraining(
-            name=f"cube {fold}",
-            folder=folder,
-            make_model=CubeNet,
-            dataset=VertebraDataset(stage.dataset(fold, held_out=False)),
-            loss=_cube_loss,
-            evaluate=lambda model: {"score": 0.0},  # judged by the benchmark, not here
-            description={"kind": "cube", "fold": fold, "seed": stage.preset.seed},
-            made_by=MADE_BY,
-            volumes=True,
-        ),
+    train_part(
+        stage,
+        fold,
         training,
-        stage.preset.fold_seed(fold),
-        stage.context,
+        name=f"cube {fold}",
+        folder=folder,
+        make_model=CubeNet,
+        dataset=VertebraDataset(stage.dataset(fold, held_out=False)),
+        loss=_cube_loss,
+        evaluate=lambda model: {"score": 0.0},  # judged by the benchmark, not here
+        volumes=True,
     )
     model = CubeNet()
     load_weights(folder / "model.safetensors", model, MADE_BY)
@@ -247,22 +278,16 @@ def mask_target_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
         return np.load(folder / LOGITS, allow_pickle=False)
     learn, held_out = (stage.dataset(fold, held_out=side) for side in (False, True))
     judged = VertebraDataset(held_out)
-    assert preset.encoder_training is not None
-    description = {"kind": "mask target", "fold": fold, "seed": preset.seed}
-    train_network(
-        FoldTraining(
-            name=f"encoder {fold}",
-            folder=folder / "encoder",
-            make_model=lambda: MaskTargetNet(stage),
-            dataset=VertebraDataset(learn),
-            loss=lambda model, batch: _mask_target_loss(model, batch, preset.mixup),
-            evaluate=lambda model: judge_slices(model, judged, stage),
-            description=description,
-            made_by=MADE_BY,
-        ),
+    train_part(
+        stage,
+        fold,
         preset.encoder_training,
-        preset.fold_seed(fold),
-        stage.context,
+        name=f"encoder {fold}",
+        folder=folder / "encoder",
+        make_model=lambda: MaskTargetNet(stage),
+        dataset=VertebraDataset(learn),
+        loss=lambda model, batch: _mask_target_loss(model, batch, preset.mixup),
+        evaluate=lambda model: judge_slices(model, judged, stage),
     )
     learnt = MaskTargetNet(stage)
     load_weights(folder / "encoder" / "model.safetensors", learnt, MADE_BY)
@@ -272,23 +297,4 @@ def mask_target_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
         made.load_pretrained(learnt, fractures_are_rarer(preset))
         return made
 
-    train_network(
-        FoldTraining(
-            name=f"classifier {fold}",
-            folder=folder / "classifier",
-            make_model=classifier,
-            dataset=learn,
-            loss=lambda model, batch: classifier_loss(model, batch, preset.slice_loss),
-            evaluate=lambda model: judge_studies(model, held_out, stage),
-            description=description,
-            made_by=MADE_BY,
-        ),
-        preset.classifier_training,
-        preset.fold_seed(fold),
-        stage.context,
-    )
-    trained = WithoutMasks(preset.classifier, preset.stacks.channels)
-    load_weights(folder / "classifier" / "model.safetensors", trained, MADE_BY)
-    logits, _ = predict(trained.to(stage.context.device).eval(), held_out, stage)
-    np.save(folder / LOGITS, logits)
-    return logits
+    return classifier_logits(stage, fold, folder, classifier)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from helpers import stages, tasks
 
 from cspine.execution import worker
 from cspine.execution.worker import DIED, STOPPED, Attempt, Job, Outcome, Worker, call
+from replica.writer import folder
 
 JOB = Job(tasks.behave, 60.0)
 
@@ -50,6 +52,33 @@ def test_an_error_without_a_frame_of_its_own_is_told_too():
     value, words, kind, _ = call(int, ("x",), 60.0)
     assert (value, kind) == (None, "ValueError")
     assert words.startswith("ValueError: invalid literal for int() with base 10: 'x' (worker.py:")
+
+
+@contextmanager
+def a_thread_that_hears_ctrl_c():
+    """Libraries have such: the kernel may hand them the signal, and Python's main thread acts on it all the same."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("starting", [worker.interrupts_for_this_process_alone, folder._ctrl_c_later])
+def test_ctrl_c_waits_until_a_process_that_is_being_started_has_all_it_needs(starting):
+    reached = []
+    with a_thread_that_hears_ctrl_c() as thread, pytest.raises(KeyboardInterrupt):
+        with starting():
+            signal.pthread_kill(thread.ident, signal.SIGINT)
+            time.sleep(0.1)
+            reached.append("its end")
+        reached.append("what comes after")
+    assert reached == ["its end"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
 def test_a_worker_keeps_its_process_for_the_next_task():

@@ -212,7 +212,8 @@ def interrupts_for_this_process_alone() -> Iterator[None]:
     """Keep Ctrl-C from the processes that are started meanwhile: this one ends them, and says so once.
 
     The mask goes on to the threads of a pool, and from them to its process. Python's resource tracker is started
-    before: the first process that needs it starts it, and it lifts the mask on its way.
+    before: the first process that needs it starts it, and it lifts the mask on its way. Other threads of this process
+    may still take the signal, so that what it does waits until the process that is being started has all it needs.
 
     Yields
     ------
@@ -220,11 +221,19 @@ def interrupts_for_this_process_alone() -> Iterator[None]:
         While processes are started.
     """
     resource_tracker.ensure_running()
+    handler, came = signal.getsignal(signal.SIGINT), threading.Event()
+    waits = callable(handler) and threading.current_thread() is threading.main_thread()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if waits:
+        signal.signal(signal.SIGINT, lambda *_: came.set())
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if waits:
+            signal.signal(signal.SIGINT, handler)
+        if came.is_set():
+            signal.raise_signal(signal.SIGINT)
 
 
 def _new_pool() -> ProcessPool:

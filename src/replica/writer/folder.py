@@ -161,10 +161,8 @@ def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -
         with ProcessPoolExecutor(
             min(settings.processes, len(rows)), context, initializer=_follow_parent
         ) as pool:
-            # Ctrl-C is for this process, which ends the workers and says so once; they inherit the mask.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            futures = [pool.submit(write_study, out, settings, row) for row in rows]
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            with _ctrl_c_later():
+                futures = [pool.submit(write_study, out, settings, row) for row in rows]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -173,6 +171,25 @@ def _write_studies(out: Path, settings: ReplicaSettings, cohort: pd.DataFrame) -
                 # after an error or Ctrl-C, start no further study
                 pool.shutdown(wait=True, cancel_futures=True)
     return len(rows)
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C is for this process, which ends the workers and says so once, but not while one is half started.
+
+    Workers inherit the mask; the handler stands in for threads of libraries, which may take the signal all the same.
+    """
+    came, listens = threading.Event(), threading.current_thread() is threading.main_thread()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda *_: came.set()) if listens else None
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+        if came.is_set():
+            signal.raise_signal(signal.SIGINT)
 
 
 class _Bar(tqdm):
