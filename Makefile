@@ -205,6 +205,9 @@ bench-calibration: $(READY)  ## measure what calibration and the correction for 
 bench-locator: $(READY)  ## measure the locator on unseen replicas by field of view and cut, and on scans with landmarks
 	$(PY) benchmarks/bench_locator.py $(EXTRA)
 
+bench-pseudo-masks: $(READY)  ## measure whether the locator gains from its own label maps of scans without masks
+	$(PY) benchmarks/bench_pseudo_masks.py $(EXTRA)
+
 bench-loader: $(READY)  ## measure a training sample beside the bare warp and beside a GPU's step
 	$(PY) benchmarks/bench_loader.py $(EXTRA)
 
@@ -235,4 +238,4 @@ format: $(READY)  ## put the format right
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-.PHONY: help setup replica replica-gallery pretrain-locator doctor describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image image-submission bundle kaggle-doctor push kaggle-status submit demo smoke bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format
+.PHONY: help setup replica replica-gallery pretrain-locator doctor describe prepare split locate columns train plan tensorboard cv blend submission score report predict locate-scan notebooks wheels image image-submission bundle kaggle-doctor push kaggle-status submit demo smoke bench-scans bench-splits bench-intervals bench-calibration bench-locator bench-pseudo-masks bench-loader bench-inference bench-recipe bench-replica pictures test test-pipeline lint format

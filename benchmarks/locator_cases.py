@@ -76,11 +76,16 @@ def write_replica(
 
 
 def replica_cases(
-    replica: Path, store: StudyStore, locators: list[Locator], device: torch.device, find: Find = locate
+    replica: Path,
+    store: StudyStore,
+    locators: list[Locator],
+    device: torch.device,
+    find: Find = locate,
+    uids: list[str] | None = None,
 ) -> Iterator[Case]:
-    """Judge the locators, or another way to ask them, on every study of a replica."""
+    """Judge the locators, or another way to ask them, on every study of a replica, or on some."""
     views = pd.read_csv(replica / "truth" / "views.csv", dtype={UID_COLUMN: str}).set_index(UID_COLUMN)
-    for uid in cli.progress(store.uids(), unit="study", what="locate"):
+    for uid in cli.progress(store.uids() if uids is None else uids, unit="study", what="locate"):
         arrays, meta = store.read(uid)
         hu = np.asarray(arrays["volume"])
         labels = np.asarray(arrays["labels"]) if "labels" in arrays else np.zeros(hu.shape, np.uint8)
