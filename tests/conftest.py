@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 pytest_plugins = ["helpers.runs"]
 
@@ -17,9 +18,10 @@ def nothing_of_an_outer_make():
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """The nets of the tests are so small that threads only wait for each other."""
+    """Nets and matrices of the tests are so small that threads only wait for each other, busily."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
-    yield
+    with threadpool_limits(1):  # NumPy's and SciPy's
+        yield
     torch.set_num_threads(before)

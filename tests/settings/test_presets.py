@@ -110,10 +110,12 @@ def test_unknown_fields_are_refused_by_name(kind):
     ("kind", "field", "value"),
     [
         (Preset, "seed", -1),
+        (Preset, "seed", 2**31),
         (Preset, "slice_loss", -0.1),
         (Preset, "column", {"spacing": 1}),
         (ColumnSettings, "window_width_hu", 0),
         (ColumnSettings, "spacing_mm", (0.5, 0.5)),
+        (ColumnSettings, "spacing_mm", (0.5, 0.0, 0.5)),
         (StackSettings, "slices", 0),
         (StackSettings, "neighbours", -1),
         (StackSettings, "neighbour_mm", 0),

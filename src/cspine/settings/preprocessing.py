@@ -7,12 +7,14 @@ from pydantic.dataclasses import dataclass
 
 from cspine.settings.strict import STRICT
 
+Millimetres = Annotated[float, Field(gt=0)]
+
 
 @dataclass(frozen=True, config=STRICT)
 class ColumnSettings:
     """How the column is cut and stored."""
 
-    spacing_mm: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres] = (0.5, 0.5, 0.5)
     """Voxel size (z, y, x)."""
     margin_mm: tuple[float, float, float] = (8.0, 12.0, 12.0)
     """Surroundings kept on every side of the C1-C7 box, for shifts at training time."""
@@ -33,9 +35,9 @@ class StackSettings:
     """Slices a vertebra, evenly spread from its top to its bottom."""
     neighbours: Annotated[int, Field(ge=0)] = 2
     """Slices shown above and below each slice, as further channels."""
-    neighbour_mm: Annotated[float, Field(gt=0)] = 1.0
+    neighbour_mm: Millimetres = 1.0
     """Distance from a slice to its next neighbour."""
-    crop_mm: Annotated[float, Field(gt=0)] = 96.0
+    crop_mm: Millimetres = 96.0
     """Side of the square that is cut around a vertebra's centre."""
     image_px: Annotated[int, Field(ge=16)] = 256
     """Side of that square in pixels."""

@@ -22,7 +22,7 @@ DEFAULT_PRESET: PresetName = "t4"
 class Preset:
     """Everything that shapes a run."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     column: ColumnSettings = ColumnSettings()
     stacks: StackSettings = StackSettings()
     locator: LocatorSettings = LocatorSettings()
