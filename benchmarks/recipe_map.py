@@ -2,18 +2,16 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from recipe_peers import LOGITS, MADE_BY, classifier_logits, train_part
+from recipe_peers import encoder_then_classifier, learnt_encoder
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cspine.networks.checkpoints import load_weights
-from cspine.networks.classifier import Classifier, SliceNet, encoder_input
+from cspine.networks.classifier import SliceNet, encoder_input
 from cspine.networks.precision import autocast
 from cspine.preprocessing.boxes import BOX_AXES, LEVEL, Z
 from cspine.preprocessing.column import Column
@@ -23,7 +21,7 @@ from cspine.storage import write_text
 from cspine.training.augmentation import random_jitter
 from cspine.training.classifier_stage import ClassifierStage
 from cspine.training.datasets import Key, VertebraDataset
-from cspine.training.encoder import fractures_are_rarer, judge_slices, mixed_with_others
+from cspine.training.encoder import mixed_with_others
 from cspine.training.losses import slice_loss
 from cspine.training.randomness import Stream, generator
 
@@ -177,32 +175,13 @@ def fracture_map_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
     ndarray of float64, shape (studies, 8)
         Logits of the held-out studies. What the map points at is written beside them.
     """
-    folder, preset = Path(stage.run) / "fracture-map" / f"fold{fold}", stage.preset
-    if (folder / LOGITS).is_file():
-        return np.load(folder / LOGITS, allow_pickle=False)
-    learn, held_out = (stage.dataset(fold, held_out=side) for side in (False, True))
-    judged = BoxedVertebrae(held_out)
-    train_part(
-        stage,
-        fold,
-        preset.encoder_training,
-        name=f"encoder {fold}",
-        folder=folder / "encoder",
-        make_model=lambda: MapNet(stage),
-        dataset=BoxedVertebrae(learn),
-        loss=partial(_loss, mixup=preset.mixup),
-        evaluate=lambda model: judge_slices(model, judged, stage),
-    )
-    learnt = MapNet(stage)
-    load_weights(folder / "encoder" / "model.safetensors", learnt, MADE_BY)
-    write_text(folder / POINTING, json.dumps(point(learnt.to(stage.context.device).eval(), judged, stage)))
-
-    def classifier() -> Classifier:
-        made = Classifier(preset.classifier, preset.stacks.channels)
-        made.load_pretrained(learnt, fractures_are_rarer(preset))
-        return made
-
-    return classifier_logits(stage, fold, folder, classifier)
+    folder = Path(stage.run) / "fracture-map" / f"fold{fold}"
+    logits = encoder_then_classifier(stage, fold, folder, MapNet, BoxedVertebrae, _loss)
+    if not (folder / POINTING).is_file():
+        learnt = learnt_encoder(stage, folder, MapNet).to(stage.context.device).eval()
+        told = point(learnt, BoxedVertebrae(stage.dataset(fold, held_out=True)), stage)
+        write_text(folder / POINTING, json.dumps(told))
+    return logits
 
 
 def pointing(run: Path) -> dict[str, float]:

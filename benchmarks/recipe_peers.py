@@ -14,6 +14,7 @@ from cspine.competition.labels import LEVELS
 from cspine.networks.checkpoints import load_weights
 from cspine.networks.classifier import Classifier, SliceNet, encoder_input
 from cspine.networks.precision import autocast
+from cspine.settings.layout import CLASSIFIER, ENCODER, MODEL
 from cspine.settings.training import TrainSettings
 from cspine.training.classifier_stage import ClassifierStage
 from cspine.training.classify import classifier_loss, judge_studies, make_classifier, predict
@@ -58,17 +59,66 @@ def classifier_logits(
         fold,
         stage.preset.classifier_training,
         name=f"classifier {fold}",
-        folder=folder / "classifier",
+        folder=folder / CLASSIFIER,
         make_model=make,
         dataset=learn,
         loss=lambda model, batch: classifier_loss(model, batch, stage.preset.slice_loss),
         evaluate=lambda model: judge_studies(model, held_out, stage),
     )
     trained = make()
-    load_weights(folder / "classifier" / "model.safetensors", trained, MADE_BY)
+    load_weights(folder / CLASSIFIER / MODEL, trained, MADE_BY)
     logits, _ = predict(trained.to(stage.context.device).eval(), held_out, stage)
     np.save(folder / LOGITS, logits)
     return logits
+
+
+def encoder_then_classifier(
+    stage: ClassifierStage,
+    fold: int,
+    folder: Path,
+    net: type[SliceNet],
+    vertebrae: type[VertebraDataset],
+    loss: Callable[[nn.Module, dict[str, Tensor], float], Tensor],
+    classifier: type[Classifier] = Classifier,
+) -> np.ndarray:
+    """Train as the kit does, in two steps, with an encoder that learns from a loss of its own; unless that is done.
+
+    net: made of the stage. loss: of the net, a batch and mixup's parameter.
+
+    Returns
+    -------
+    ndarray of float64, shape (studies, 8)
+        Logits of the held-out studies.
+    """
+    if (folder / LOGITS).is_file():
+        return np.load(folder / LOGITS, allow_pickle=False)
+    preset = stage.preset
+    learn, judged = (vertebrae(stage.dataset(fold, held_out=side)) for side in (False, True))
+    train_part(
+        stage,
+        fold,
+        preset.encoder_training,
+        name=f"encoder {fold}",
+        folder=folder / ENCODER,
+        make_model=lambda: net(stage),
+        dataset=learn,
+        loss=lambda model, batch: loss(model, batch, preset.mixup),
+        evaluate=lambda model: judge_slices(model, judged, stage),
+    )
+
+    def make() -> Classifier:
+        made = classifier(preset.classifier, preset.stacks.channels)
+        made.load_pretrained(learnt_encoder(stage, folder, net), fractures_are_rarer(preset))
+        return made
+
+    return classifier_logits(stage, fold, folder, make)
+
+
+def learnt_encoder(stage: ClassifierStage, folder: Path, net: type[SliceNet]) -> SliceNet:
+    """The first of the two networks of `encoder_then_classifier`, as it was trained."""
+    model = net(stage)
+    load_weights(folder / ENCODER / MODEL, model, MADE_BY)
+    return model
 
 
 class CubeNet(nn.Module):
@@ -129,7 +179,7 @@ def cube_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
         volumes=True,
     )
     model = CubeNet()
-    load_weights(folder / "model.safetensors", model, MADE_BY)
+    load_weights(folder / MODEL, model, MADE_BY)
     model.to(stage.context.device).eval()
     logits = np.zeros((len(held_out), len(LEVELS) + 1))
     with torch.inference_mode(), autocast(stage.context.device, volumes=True):
@@ -273,28 +323,7 @@ def mask_target_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
     ndarray of float64, shape (studies, 8)
         Logits of the held-out studies.
     """
-    folder, preset = Path(stage.run) / "mask-target" / f"fold{fold}", stage.preset
-    if (folder / LOGITS).is_file():
-        return np.load(folder / LOGITS, allow_pickle=False)
-    learn, held_out = (stage.dataset(fold, held_out=side) for side in (False, True))
-    judged = VertebraDataset(held_out)
-    train_part(
-        stage,
-        fold,
-        preset.encoder_training,
-        name=f"encoder {fold}",
-        folder=folder / "encoder",
-        make_model=lambda: MaskTargetNet(stage),
-        dataset=VertebraDataset(learn),
-        loss=lambda model, batch: _mask_target_loss(model, batch, preset.mixup),
-        evaluate=lambda model: judge_slices(model, judged, stage),
+    folder = Path(stage.run) / "mask-target" / f"fold{fold}"
+    return encoder_then_classifier(
+        stage, fold, folder, MaskTargetNet, VertebraDataset, _mask_target_loss, WithoutMasks
     )
-    learnt = MaskTargetNet(stage)
-    load_weights(folder / "encoder" / "model.safetensors", learnt, MADE_BY)
-
-    def classifier() -> Classifier:
-        made = WithoutMasks(preset.classifier, preset.stacks.channels)
-        made.load_pretrained(learnt, fractures_are_rarer(preset))
-        return made
-
-    return classifier_logits(stage, fold, folder, classifier)
