@@ -1,6 +1,7 @@
 """What all tests share: one thread, and the runs and competitions of `helpers.runs`."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -14,6 +15,13 @@ def nothing_of_an_outer_make():
     """A `make` that tests start is the user's own, also when `make test` runs the tests."""
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard():
+    """A script's background job ignores Ctrl-C, and so would everything that tests start and stop."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
