@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from bench_scans import cpu  # noqa: E402
 from markdown_table import markdown  # noqa: E402
 from recipe_map import fracture_map_logits, pointing  # noqa: E402
-from recipe_peers import Peer, cube_logits, head_alone_logits, mask_target_logits  # noqa: E402
+from recipe_peers import MADE_BY, Peer, cube_logits, head_alone_logits, mask_target_logits  # noqa: E402
 
 from cspine import cli, storage  # noqa: E402
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES  # noqa: E402
@@ -38,7 +38,9 @@ from cspine.competition.tables import read_boxes, read_train  # noqa: E402
 from cspine.evaluation.intervals import Resampled, draw_studies, estimate, resample  # noqa: E402
 from cspine.evaluation.ladder import climb, random_groups  # noqa: E402
 from cspine.execution.store import StudyStore  # noqa: E402
-from cspine.networks.fold_models import load_classifier  # noqa: E402
+from cspine.networks.checkpoints import load_weights, save_weights  # noqa: E402
+from cspine.networks.classifier import SliceNet  # noqa: E402
+from cspine.networks.fold_models import describe_fold, load_classifier  # noqa: E402
 from cspine.networks.precision import best_device  # noqa: E402
 from cspine.preprocessing.column import Column, Extent  # noqa: E402
 from cspine.preprocessing.columns import ColumnsStage, cut_columns  # noqa: E402
@@ -47,6 +49,7 @@ from cspine.preprocessing.verdict import WHOLE  # noqa: E402
 from cspine.settings.execution import ExecutionSettings, available_cpus  # noqa: E402
 from cspine.settings.layout import (  # noqa: E402
     CLASSIFIER,
+    ENCODER,
     SLICE_LOGITS,
     RunLayout,
     column_settings,
@@ -139,6 +142,8 @@ class Arm:
     """What differs from the recipe in its training."""
     of: str = ""
     """An arm whose training it shares; by default it has its own."""
+    encoder_of: str = ""
+    """An arm whose encoder it starts from, since what differs comes later."""
     read: Reading = lambda logits, _: logits
     """How its logits are read."""
     with_arm: str = ""
@@ -162,14 +167,16 @@ ARMS: dict[str, Arm] = {
     ),
     "targets from boxes alone": Arm(lambda preset: replace(preset, dense_targets=False)),
     "as many whole vertebrae as fractured": Arm(lambda preset: replace(preset, whole_each=1)),
-    KEEPS: Arm(_classifier(frozen_norm=True)),
-    ONE: Arm(_one_at_once),
-    f"{ONE}, {KEEPS}": Arm(lambda preset: _classifier(frozen_norm=True)(_one_at_once(preset)), beside=ONE),
+    KEEPS: Arm(_classifier(frozen_norm=True), encoder_of=BASE),
+    ONE: Arm(_one_at_once, encoder_of=BASE),
+    f"{ONE}, {KEEPS}": Arm(
+        lambda preset: _classifier(frozen_norm=True)(_one_at_once(preset)), encoder_of=BASE, beside=ONE
+    ),
     "without mixup": Arm(lambda preset: replace(preset, mixup=0.0)),
     "with drop path 0.2": Arm(_classifier(drop_path=0.2)),
     "without the mirrored view": Arm(lambda preset: replace(preset, mirrored_too=False)),
     SLICES: Arm(lambda preset: replace(preset, encoder_training=None)),
-    "without attention over the levels": Arm(_classifier(context_layers=0)),
+    "without attention over the levels": Arm(_classifier(context_layers=0), encoder_of=BASE),
     "patient as 1 - prod(1 - p)": Arm(of=BASE, read=_patient_as_any),
     "patient as the largest": Arm(of=BASE, read=_patient_as_largest),
     "without a sequence, 1 - prod(1 - p) of the slices": Arm(of=BASE, read=_slices_alone),
@@ -285,6 +292,16 @@ def run_of(name: str, seed: int, flags: Flags) -> Path:
     return flags.work / f"runs{flags.studies}" / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{seed}"
 
 
+def take_encoder(stage: ClassifierStage, fold: int, run: Path) -> None:
+    """Give a fold the encoder of another run, if that is trained, which is what its own would become."""
+    other, own = (RunLayout(one).model(ENCODER, fold) for one in (run, Path(stage.run)))
+    if other.is_file() and not own.is_file():
+        model = SliceNet(stage.preset.classifier, stage.preset.stacks.channels)
+        load_weights(other, model, MADE_BY)
+        own.parent.mkdir(parents=True)
+        save_weights(own, model.state_dict(), describe_fold(ENCODER, fold, stage.preset, stage.folds))
+
+
 def what_the_map_points_at(flags: Flags) -> str:
     """A sentence on the fracture map, from every training of it."""
     told = [pointing(run_of(FRACTURE_MAP, seed, flags)) for seed in range(flags.seeds)]
@@ -311,6 +328,8 @@ def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> np.ndarray:
         if arm.peer is not None:
             logits, slices = arm.peer(stage, fold), np.zeros(0)
         else:
+            if arm.encoder_of:
+                take_encoder(stage, fold, run_of(arm.encoder_of, seed, flags))
             train_fold(stage, fold)
             logits = pd.read_csv(layout.logits(fold))[list(PREDICTION_TYPES)].to_numpy(np.float64)
             slices = np.load(layout.fold(CLASSIFIER, fold) / SLICE_LOGITS, allow_pickle=False)

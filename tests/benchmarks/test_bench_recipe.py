@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import bench_recipe  # noqa: E402
-from bench_recipe import ARMS, BASE, MOVED, OTHER, holm  # noqa: E402
+from bench_recipe import ARMS, BASE, MOVED, ONE, OTHER, holm  # noqa: E402
 
 PEERS = [name for name, arm in ARMS.items() if arm.peer is not None]
 """Trained in ways of their own."""
@@ -42,7 +42,10 @@ def test_an_arm_reads_and_compares_to_arms_that_there_are():
 
 @pytest.mark.slow
 def test_a_small_run(tmp_path):
-    out, arms = tmp_path / "recipe.md", (BASE, "patient as the largest", MOVED, OTHER, "two encoders", *PEERS)
+    out, arms = (
+        tmp_path / "recipe.md",
+        (BASE, "patient as the largest", ONE, MOVED, OTHER, "two encoders", *PEERS),
+    )
     command = [
         sys.executable, ROOT / "benchmarks" / "bench_recipe.py", "--out", out, "--work", tmp_path / "work",
         "--studies", 12, "--seeds", 1, "--samples", 64, "--study-samples", 8, "--workers", 2, "--arms", *arms,
