@@ -44,5 +44,5 @@ class ClassifierSettings:
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the samples for which a residual branch of the encoder is left out, rising to this at its end."""
     frozen_norm: bool = False
-    """Once the encoder has learnt on vertebrae of many patients, its batch norm keeps their figures. For steps of one
-    study: its own figures say whose it is. With four studies a step the demo does better when they move on."""
+    """Once the encoder has learnt on vertebrae of many patients, its batch norm keeps their figures. No preset does it:
+    on replicas it is worse, with one study a step as with four."""

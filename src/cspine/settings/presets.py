@@ -123,7 +123,7 @@ TUNED_ENCODER = TrainSettings(
 )
 TUNED = Preset(
     stacks=StackSettings(slices=15, neighbours=2, neighbour_mm=1.0, crop_mm=80.0, image_px=256),
-    classifier=ClassifierSettings(drop_path=0.2, frozen_norm=True),
+    classifier=ClassifierSettings(drop_path=0.2),
     locator_training=TrainSettings(
         epochs=40, batch_size=4, at_once=2, repeats=4, learning_rate=1e-3, evaluate_every=10, workers=2
     ),
