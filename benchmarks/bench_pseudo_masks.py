@@ -37,6 +37,7 @@ from cspine.networks.pretrained import load_pretrained, start_locator  # noqa: E
 from cspine.networks.search import locate  # noqa: E402
 from cspine.preprocessing.verdict import Kind  # noqa: E402
 from cspine.settings.execution import available_cpus  # noqa: E402
+from cspine.settings.layout import MODEL  # noqa: E402
 from cspine.settings.presets import PRESETS, Preset  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 from cspine.training.datasets import LocatorDataset  # noqa: E402
@@ -82,10 +83,10 @@ class Learner:
 
     def learn(self, name: str, store: StudyStore, uids: list[str], start: Locator | None = None) -> Locator:
         """Train on the label maps of a store, from the kit's weights or from where another training ended."""
+        epochs = max(round(2 * self.updates / len(uids)), 1)
         training = replace(
-            self.preset.locator_training, batch_size=2, repeats=1, epochs=max(round(2 * self.updates / len(uids)), 1)
-        )  # fmt: skip
-        training = replace(training, evaluate_every=training.epochs)
+            self.preset.locator_training, batch_size=2, repeats=1, epochs=epochs, evaluate_every=epochs
+        )
 
         def make() -> Locator:
             model = start_locator(self.preset.locator)
@@ -102,7 +103,7 @@ class Learner:
             training, self.preset.seed, self.context,
         )  # fmt: skip
         model = make()
-        load_weights(self.folder / name / "model.safetensors", model, MADE_BY)
+        load_weights(self.folder / name / MODEL, model, MADE_BY)
         return model.to(self.context.device).eval()
 
 

@@ -117,12 +117,12 @@ def _loss(model: nn.Module, batch: dict[str, Tensor], mixup: float) -> Tensor:
     """The loss of slices, of their maps, and of slices as their maps tell them; each a mixture of two vertebrae's."""
     images, masks, share, other = mixed_with_others(batch, mixup)
     logits, told = model(images, masks)
-    of_maps = torch.zeros(())
+    total = torch.zeros(())
     for part, which in ((share, slice(None)), (1 - share, other)):
         slices, truth = batch["slices"][which], batch["map"][which]
         from_map = slice_loss(pooled(told), slices) + _map_loss(told, truth)
-        of_maps = of_maps + part * (slice_loss(logits, slices) + MAP_WEIGHT * from_map)
-    return of_maps
+        total = total + part * (slice_loss(logits, slices) + MAP_WEIGHT * from_map)
+    return total
 
 
 @torch.inference_mode()

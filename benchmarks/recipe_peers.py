@@ -162,14 +162,13 @@ def cube_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
         Logits of the held-out studies; the patient's is the largest of the levels'.
     """
     folder = Path(stage.run) / "cube" / f"fold{fold}"
-    held_out, training = stage.dataset(fold, held_out=True), stage.preset.encoder_training
-    assert training is not None
+    held_out = stage.dataset(fold, held_out=True)
     if (folder / LOGITS).is_file():
         return np.load(folder / LOGITS, allow_pickle=False)
     train_part(
         stage,
         fold,
-        training,
+        stage.preset.encoder_training,
         name=f"cube {fold}",
         folder=folder,
         make_model=CubeNet,

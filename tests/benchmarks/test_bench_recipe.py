@@ -42,10 +42,8 @@ def test_an_arm_reads_and_compares_to_arms_that_there_are():
 
 @pytest.mark.slow
 def test_a_small_run(tmp_path):
-    out, arms = (
-        tmp_path / "recipe.md",
-        (BASE, "patient as the largest", ONE, MOVED, OTHER, "two encoders", *PEERS),
-    )
+    out = tmp_path / "recipe.md"
+    arms = (BASE, "patient as the largest", ONE, MOVED, OTHER, "two encoders", *PEERS)
     command = [
         sys.executable, ROOT / "benchmarks" / "bench_recipe.py", "--out", out, "--work", tmp_path / "work",
         "--studies", 12, "--seeds", 1, "--samples", 64, "--study-samples", 8, "--workers", 2, "--arms", *arms,
