@@ -50,6 +50,8 @@ class Flags:
     """The replica is made in a folder of its own in here, and removed afterwards."""
     parts: tuple[Literal["replicas", "scans", "ablation"], ...] = PARTS
     """What to measure; the ablation takes hours."""
+    arms: tuple[str, ...] = ()
+    """Some of the ablation's arms by name; by default all."""
     studies: Annotated[int, Field(ge=2)] = 200
     """Of the replica."""
     seed: Annotated[int, Field(ge=0)] = 4242
@@ -119,7 +121,7 @@ def main(flags: Flags) -> None:
     if "ablation" in flags.parts:
         wanted = Wanted(
             flags.work / "bench-locator-ablation", flags.seeds, flags.updates, flags.studies, flags.judged, flags.scans,
-            flags.workers,
+            flags.workers, flags.arms,
         )  # fmt: skip
         rows = ablation(wanted)
         lines += [

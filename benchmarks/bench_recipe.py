@@ -148,6 +148,8 @@ class Arm:
     """How its logits are read."""
     with_arm: str = ""
     """An arm with whose logits its own are averaged."""
+    share: float = 1.0
+    """Of the samples that each of its trainings is shown."""
     moved_mm: float = 0.0
     """SD of the error of the levels' places in held-out studies, in each direction."""
     beside: str = BASE
@@ -166,6 +168,7 @@ ARMS: dict[str, Arm] = {
         lambda preset: replace(preset, dense_targets=False, whole_each=1, mixup=0.0, mirrored_too=False)
     ),
     "targets from boxes alone": Arm(lambda preset: replace(preset, dense_targets=False)),
+    "half as many samples": Arm(share=0.5),
     "as many whole vertebrae as fractured": Arm(lambda preset: replace(preset, whole_each=1)),
     KEEPS: Arm(_classifier(frozen_norm=True), encoder_of=BASE),
     ONE: Arm(_one_at_once, encoder_of=BASE),
@@ -244,8 +247,8 @@ def write_data(flags: Flags) -> Data:
     return Data(raw, columns, labels_of(train, columns, folds), folds, training_constants(train))
 
 
-def sized(preset: Preset, data: Data, flags: Flags) -> Preset:
-    """The preset with as many epochs as show so many samples."""
+def sized(preset: Preset, data: Data, flags: Flags, share: float = 1.0) -> Preset:
+    """The preset with as many epochs as show so many samples, or a share of them."""
     learnt = [uid for uid in data.truth if data.folds[uid] != 0]
     broken = sum(
         int(level)
@@ -253,8 +256,8 @@ def sized(preset: Preset, data: Data, flags: Flags) -> Preset:
         for level in data.truth[uid][: len(LEVELS)]
         * (1 if preset.dense_targets else _boxed(data.columns, uid))
     )
-    epochs = max(round(flags.samples / (broken * (1 + preset.whole_each))), 1)
-    rounds = max(round(flags.study_samples / len(learnt)), 1)
+    epochs = max(round(share * flags.samples / (broken * (1 + preset.whole_each))), 1)
+    rounds = max(round(share * flags.study_samples / len(learnt)), 1)
     encoder = preset.encoder_training
     return replace(
         preset,
@@ -317,7 +320,7 @@ def what_the_map_points_at(flags: Flags) -> str:
 def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> np.ndarray:
     """Train an arm with a seed on every fold, unless that is done; its held-out logits, float64 (studies, 8)."""
     arm, trained = ARMS[name], ARMS[name].of or name
-    preset = replace(sized(ARMS[trained].change(recipe()), data, flags), seed=seed)
+    preset = replace(sized(ARMS[trained].change(recipe()), data, flags, ARMS[trained].share), seed=seed)
     run = run_of(trained, seed, flags)
     stage = ClassifierStage(
         run, data.columns, data.truth, data.folds, preset, DistributedContext(0, 1, best_device())

@@ -11,6 +11,7 @@ import torch
 from locator_cases import Case, replica_cases, scan_rows, write_replica
 from torch import Tensor
 
+from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
 from cspine.networks.locator import Locator
@@ -44,6 +45,8 @@ class Wanted:
     scans: Path | None
     """Real scans with landmarks."""
     workers: int
+    arms: tuple[str, ...]
+    """Some of them by name; none for all."""
 
 
 class PlaceLocator(Locator):
@@ -95,8 +98,12 @@ def arms(updates: int, studies: int) -> dict[str, Arm]:
 def ablation(wanted: Wanted) -> pd.DataFrame:
     """Train every arm with every seed and judge it; a row an arm and seed. What is finished is not done again."""
     rows = []
-    device = torch.device("cpu")
-    for name, arm in arms(wanted.updates, wanted.studies).items():
+    device, known = torch.device("cpu"), arms(wanted.updates, wanted.studies)
+    unknown = set(wanted.arms) - set(known)
+    if unknown:
+        raise InputError(f"--arms {sorted(unknown)}: expected some of {list(known)}")
+    for name in wanted.arms or known:
+        arm = known[name]
         spacing_mm = arm.preset.locator.spacing_mm
         _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
         asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
