@@ -29,7 +29,14 @@ sys.path.insert(0, str(ROOT / "src"))
 from bench_scans import cpu  # noqa: E402
 from markdown_table import markdown  # noqa: E402
 from recipe_map import fracture_map_logits, pointing  # noqa: E402
-from recipe_peers import MADE_BY, Peer, cube_logits, head_alone_logits, mask_target_logits  # noqa: E402
+from recipe_peers import (  # noqa: E402
+    MADE_BY,
+    Peer,
+    cube_logits,
+    head_alone_logits,
+    kept_norm_logits,
+    mask_target_logits,
+)
 
 from cspine import cli, storage  # noqa: E402
 from cspine.competition.labels import LEVELS, PREDICTION_TYPES  # noqa: E402
@@ -170,11 +177,9 @@ ARMS: dict[str, Arm] = {
     "targets from boxes alone": Arm(lambda preset: replace(preset, dense_targets=False)),
     "half as many samples": Arm(share=0.5),
     "as many whole vertebrae as fractured": Arm(lambda preset: replace(preset, whole_each=1)),
-    KEEPS: Arm(_classifier(frozen_norm=True), encoder_of=BASE),
+    KEEPS: Arm(encoder_of=BASE, peer=kept_norm_logits),
     ONE: Arm(_one_at_once, encoder_of=BASE),
-    f"{ONE}, {KEEPS}": Arm(
-        lambda preset: _classifier(frozen_norm=True)(_one_at_once(preset)), encoder_of=BASE, beside=ONE
-    ),
+    f"{ONE}, {KEEPS}": Arm(_one_at_once, encoder_of=BASE, beside=ONE, peer=kept_norm_logits),
     "without mixup": Arm(lambda preset: replace(preset, mixup=0.0)),
     "with drop path 0.2": Arm(_classifier(drop_path=0.2)),
     "without the mirrored view": Arm(lambda preset: replace(preset, mirrored_too=False)),
@@ -328,11 +333,11 @@ def out_of_fold(name: str, seed: int, data: Data, flags: Flags) -> np.ndarray:
     parts = []
     for fold in range(FOLDS):
         held_out, layout = stage.dataset(fold, held_out=True), RunLayout(run)
+        if arm.encoder_of:
+            take_encoder(stage, fold, run_of(arm.encoder_of, seed, flags))
         if arm.peer is not None:
             logits, slices = arm.peer(stage, fold), np.zeros(0)
         else:
-            if arm.encoder_of:
-                take_encoder(stage, fold, run_of(arm.encoder_of, seed, flags))
             train_fold(stage, fold)
             logits = pd.read_csv(layout.logits(fold))[list(PREDICTION_TYPES)].to_numpy(np.float64)
             slices = np.load(layout.fold(CLASSIFIER, fold) / SLICE_LOGITS, allow_pickle=False)

@@ -11,6 +11,7 @@ import torch
 from locator_cases import Case, replica_cases, scan_rows, write_replica
 from torch import Tensor
 
+from cspine import storage
 from cspine.errors import InputError
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
@@ -108,16 +109,26 @@ def ablation(wanted: Wanted) -> pd.DataFrame:
         _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
         asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
         for seed in range(wanted.seeds):
-            started = time.perf_counter()
-            locator = train_arm(wanted.work / "runs", name if arm.searched else BASE, arm, store, seed)
-            minutes = (time.perf_counter() - started) / 60
-            find = locate if arm.searched else look_once
-            cases = list(replica_cases(asked, judge, [locator], device, find))
-            rows.append({"arm": name, "seed": seed, **row_of(cases), "minutes": round(minutes, 1)})
-            if wanted.scans:
-                marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"]
-                rows[-1] |= {f"{scan}, landmarks": found for scan, found in marks.items()}
+            kept = wanted.work / f"judged-{wanted.updates}-{wanted.judged}" / f"{slug(name)}-{seed}.json"
+            if not kept.is_file():
+                started = time.perf_counter()
+                locator = train_arm(wanted.work / "runs", name if arm.searched else BASE, arm, store, seed)
+                minutes = (time.perf_counter() - started) / 60
+                find = locate if arm.searched else look_once
+                cases = list(replica_cases(asked, judge, [locator], device, find))
+                row = {"arm": name, "seed": seed, **row_of(cases), "training, min": round(minutes, 1)}
+                if wanted.scans:
+                    marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"]
+                    row |= {f"{scan}, landmarks": found for scan, found in marks.items()}
+                kept.parent.mkdir(exist_ok=True)
+                storage.write_json(kept, row)
+            rows.append(storage.read_json(kept))
     return pd.DataFrame(rows).set_index("arm")
+
+
+def slug(name: str) -> str:
+    """An arm's name as one of a file."""
+    return name.replace(" ", "-").replace(",", "")
 
 
 def row_of(cases: list[Case]) -> dict[str, object]:
@@ -138,7 +149,7 @@ def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> 
     """Train one arm with one seed, unless that was done."""
     preset = replace(arm.preset, seed=seed)
     uids = [uid for uid in store.uids() if store.holds(uid, "labels")]
-    folder = runs / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    folder = runs / f"{slug(name)}-{seed}"
     trained: dict[str, Locator] = {}
 
     def keep(model: Locator) -> dict[str, float]:
@@ -149,7 +160,8 @@ def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> 
         training = FoldTraining(
             name=f"{name} {seed}", folder=folder, make_model=lambda: arm.network(preset.locator),
             dataset=LocatorDataset(store, uids, preset), loss=voxel_loss, evaluate=keep,
-            description={"arm": name, "seed": seed}, made_by="make bench-locator", volumes=True,
+            description={"arm": name, "seed": seed, "epochs": preset.locator_training.epochs, "studies": uids},
+            made_by="make bench-locator", volumes=True,
         )  # fmt: skip
         train_network(training, preset.locator_training, seed, context)
     if "model" not in trained:

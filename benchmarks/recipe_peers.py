@@ -1,6 +1,7 @@
 """Recipes of others, in this kit's own words: trainings that are no variant of the kit's own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,39 @@ def learnt_encoder(stage: ClassifierStage, folder: Path, net: type[SliceNet]) ->
     model = net(stage)
     load_weights(folder / ENCODER / MODEL, model, MADE_BY)
     return model
+
+
+class KeepsNorm(Classifier):
+    """A classifier whose batch norm keeps the figures that the encoder learnt on vertebrae of many patients."""
+
+    def train(self, mode: bool = True) -> "KeepsNorm":
+        """Switch between training and evaluation, but for the encoder's batch norm."""
+        super().train(mode)
+        for part in self.encoder.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
+        return self
+
+
+def kept_norm_logits(stage: ClassifierStage, fold: int) -> np.ndarray:
+    """Train as the kit does, but for a `KeepsNorm`, unless that is done.
+
+    Returns
+    -------
+    ndarray of float64, shape (studies, 8)
+        Logits of the held-out studies.
+    """
+    folder = Path(stage.run) / "kept-norm" / f"fold{fold}"
+    if (folder / LOGITS).is_file():
+        return np.load(folder / LOGITS, allow_pickle=False)
+    pretrain_encoder(stage, fold, *(stage.dataset(fold, held_out=side) for side in (False, True)))
+
+    def make() -> Classifier:
+        made = KeepsNorm(replace(stage.preset.classifier, pretrained=False), stage.preset.stacks.channels)
+        made.load_state_dict(make_classifier(stage, fold).state_dict())
+        return made
+
+    return classifier_logits(stage, fold, folder, make)
 
 
 class CubeNet(nn.Module):

@@ -42,6 +42,48 @@ def test_it_writes_its_tables(tmp_path):
     assert not list((tmp_path / "work").iterdir())
 
 
+@pytest.mark.slow
+def test_an_ablation_goes_on_where_it_stopped(tmp_path):
+    """What was trained and judged is not done again; an arm that searches otherwise shares the first one's training."""
+    out, work = tmp_path / "ablation.md", tmp_path / "work"
+    flags = [
+        "--parts",
+        "ablation",
+        "--studies",
+        4,
+        "--judged",
+        2,
+        "--updates",
+        10,
+        "--seeds",
+        1,
+        "--workers",
+        2,
+    ]
+    command = [
+        sys.executable, ROOT / "benchmarks" / "bench_locator.py", *flags, "--work", work, "--out", out, "--arms",
+    ]  # fmt: skip
+
+    def run(*arms):
+        words = [str(part) for part in [*command, *arms]]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        return done.returncode, done.stderr
+
+    code, stderr = run(BASE)
+    assert code == 0, stderr
+    first = out.read_text()
+    trained = {path: path.stat().st_mtime_ns for path in work.rglob("model.safetensors")}
+    assert len(trained) == 1
+    code, stderr = run(BASE, "no window search")
+    assert code == 0, stderr
+    assert trained == {path: path.stat().st_mtime_ns for path in work.rglob("model.safetensors")}
+    rows = [line for line in out.read_text().splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {BASE}", "| no window search"]
+    assert rows[0] in first
+    code, stderr = run("5 mm")
+    assert code == 2 and "--arms ['5 mm']: expected some of" in stderr
+
+
 def labels_of(levels, shift=0) -> np.ndarray:
     labels = np.zeros((70, 20, 20), np.uint8)
     for level in levels:

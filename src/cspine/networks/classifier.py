@@ -161,29 +161,8 @@ class Classifier(nn.Module):
         self.context_head = _zero_init(nn.Linear(width, 1))
         self.patient_scale = nn.Parameter(torch.ones(()))
         self.patient_bias = nn.Parameter(torch.zeros(()))
-        self.norm_is_learnt = False
         self.images_at_once = 0
         """How many images the encoder is shown at once; 0 for all of a batch."""
-
-    def train(self, mode: bool = True) -> "Classifier":
-        """Switch between training and evaluation; see `frozen_norm` of the settings.
-
-        Parameters
-        ----------
-        mode : bool
-            True for training.
-
-        Returns
-        -------
-        Classifier
-            Itself.
-        """
-        super().train(mode)
-        if self.norm_is_learnt and self.settings.frozen_norm:
-            for part in self.encoder.modules():
-                if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                    part.eval()
-        return self
 
     def load_pretrained(self, learnt: SliceNet, prior_shift: float) -> None:
         """Take over an encoder that was trained on single slices, with its head.
@@ -199,7 +178,6 @@ class Classifier(nn.Module):
         self.slice_alone.load_state_dict(learnt.head.state_dict())
         with torch.no_grad():
             self.slice_alone.bias.add_(prior_shift)
-        self.norm_is_learnt = True
 
     def forward(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Give a batch of studies their logits.

@@ -43,6 +43,3 @@ class ClassifierSettings:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the samples for which a residual branch of the encoder is left out, rising to this at its end."""
-    frozen_norm: bool = False
-    """Once the encoder has learnt on vertebrae of many patients, its batch norm keeps their figures. No preset does it:
-    on replicas it is worse, with one study a step as with four."""
