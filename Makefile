@@ -177,7 +177,7 @@ DEMO := RAW=data/raw/demo/competition CACHE=data/cache/demo RUN=data/runs/demo P
 
 demo: $(READY)  ## the pipeline on a small synthetic competition, without a GPU
 	$(MAKE) --no-print-directory replica RAW=data/raw/demo \
-	  EXTRA="--train 288 --public 20 --private 60 --size 0.3125 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
+	  EXTRA="--train 208 --public 20 --private 60 --size 0.25 --mask-share 0.15 --box-share 1.0 --severity 1.6 2.0"
 	$(MAKE) --no-print-directory describe prepare split locate columns train cv submission $(DEMO)
 	$(MAKE) --no-print-directory score $(DEMO) SUBMISSION=data/submissions/demo/submission.csv \
 	  SOLUTION=data/raw/demo/solution.csv EXTRA="--require-lower-bound-percent 5"

@@ -39,6 +39,8 @@ class Wanted:
     seeds: int
     updates: int
     """Of each training."""
+    spacing_mm: float
+    """Voxel size of every arm that doesn't name its own."""
     studies: int
     """That are learnt from."""
     judged: int
@@ -48,6 +50,13 @@ class Wanted:
     workers: int
     arms: tuple[str, ...]
     """Some of them by name; none for all."""
+
+    @property
+    def done(self) -> Path:
+        """Where trainings and judgements of this kind are kept."""
+        return (
+            self.work / f"{self.spacing_mm:g}mm-{self.updates}-updates-{self.studies}-{self.judged}-studies"
+        )
 
 
 class PlaceLocator(Locator):
@@ -75,23 +84,29 @@ class Arm:
     searched: bool = True
 
 
-def arms(updates: int, studies: int) -> dict[str, Arm]:
-    """Every arm; the first is what the kit does, for fewer updates."""
+WINDOWS_VOX = {2.0: (108, 84, 84), 3.0: (72, 56, 56), 4.0: (54, 42, 42)}
+"""At each voxel size: the same window in mm."""
+
+
+def arms(updates: int, studies: int, spacing_mm: float) -> dict[str, Arm]:
+    """Every arm; the first is what the kit does, for fewer updates and at a voxel size of its own."""
     training = replace(PRETRAINING.locator_training, epochs=max(round(2 * updates / studies), 1))
     base = replace(PRETRAINING, locator_training=replace(training, evaluate_every=training.epochs))
-    augment, locator = base.locator_augment, base.locator
+    augment = base.locator_augment
 
-    def at(spacing_mm: float, window: tuple[int, int, int]) -> Arm:
-        return Arm(replace(base, locator=replace(locator, spacing_mm=spacing_mm, window_vox=window)))
+    def at(size_mm: float) -> Preset:
+        locator = replace(base.locator, spacing_mm=size_mm, window_vox=WINDOWS_VOX[size_mm])
+        return replace(base, locator=locator)
 
+    others = {f"{size_mm:g} mm": Arm(at(size_mm)) for size_mm in WINDOWS_VOX if size_mm != spacing_mm}
+    base = at(spacing_mm)
     plain = replace(augment, contrast=0.1, gamma=0.0, blur=0.0, noise_hu=20.0, metal=0.0, bend_mm=0.0)
     return {
         BASE: Arm(base),
         "place channels": Arm(base, PlaceLocator),
         "no random contrast, grain, blur, metal, bend": Arm(replace(base, locator_augment=plain)),
         "no cuts, no small fields": Arm(replace(base, locator_augment=replace(augment, cut=0.0, field=0.0))),
-        "2 mm": at(2.0, (108, 84, 84)),
-        "4 mm": at(4.0, (54, 42, 42)),
+        **others,
         "no window search": Arm(base, searched=False),
     }
 
@@ -99,7 +114,7 @@ def arms(updates: int, studies: int) -> dict[str, Arm]:
 def ablation(wanted: Wanted) -> pd.DataFrame:
     """Train every arm with every seed and judge it; a row an arm and seed. What is finished is not done again."""
     rows = []
-    device, known = torch.device("cpu"), arms(wanted.updates, wanted.studies)
+    device, known = torch.device("cpu"), arms(wanted.updates, wanted.studies, wanted.spacing_mm)
     unknown = set(wanted.arms) - set(known)
     if unknown:
         raise InputError(f"--arms {sorted(unknown)}: expected some of {list(known)}")
@@ -109,10 +124,10 @@ def ablation(wanted: Wanted) -> pd.DataFrame:
         _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
         asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
         for seed in range(wanted.seeds):
-            kept = wanted.work / f"judged-{wanted.updates}-{wanted.judged}" / f"{slug(name)}-{seed}.json"
+            kept = wanted.done / "judged" / f"{slug(name)}-{seed}.json"
             if not kept.is_file():
                 started = time.perf_counter()
-                locator = train_arm(wanted.work / "runs", name if arm.searched else BASE, arm, store, seed)
+                locator = train_arm(wanted.done / "runs", name if arm.searched else BASE, arm, store, seed)
                 minutes = (time.perf_counter() - started) / 60
                 find = locate if arm.searched else look_once
                 cases = list(replica_cases(asked, judge, [locator], device, find))
@@ -120,7 +135,7 @@ def ablation(wanted: Wanted) -> pd.DataFrame:
                 if wanted.scans:
                     marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"]
                     row |= {f"{scan}, landmarks": found for scan, found in marks.items()}
-                kept.parent.mkdir(exist_ok=True)
+                kept.parent.mkdir(parents=True, exist_ok=True)
                 storage.write_json(kept, row)
             rows.append(storage.read_json(kept))
     return pd.DataFrame(rows).set_index("arm")

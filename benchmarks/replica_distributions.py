@@ -26,7 +26,7 @@ from replica.settings import ReplicaSettings
 from replica.study import Purpose, Study, draw_protocol, paint_bones, study_rng
 from replica.writer.folder import replicate
 
-DEMO_SIZE = 0.3125
+WRITTEN_SIZE = 0.3125
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Wanted:
     train: int = real.TRAIN_STUDIES
     """Of which tables and protocols are drawn."""
     written: int = 24
-    """Written to disk at `DEMO_SIZE`, all with masks."""
+    """Written to disk at `WRITTEN_SIZE`, all with masks."""
     boxed: int = real.BOXED
     """Studies whose boxes are drawn at full size; their bones alone are painted for that."""
     size: float = 1.0
@@ -53,7 +53,7 @@ def distributions(wanted: Wanted) -> list[str]:
     )
     written = ReplicaSettings(
         out=wanted.work / "written", train=wanted.written, public=0, private=0, seed=wanted.seed,
-        size=min(DEMO_SIZE, wanted.size), mask_share=1.0, box_share=1.0, workers=wanted.workers,
+        size=min(WRITTEN_SIZE, wanted.size), mask_share=1.0, box_share=1.0, workers=wanted.workers,
     )  # fmt: skip
     replicate(tables)
     replicate(written)

@@ -143,10 +143,13 @@ def test_a_landmark_is_where_the_file_says(tmp_path):
 
 
 def test_the_arms_differ_in_what_their_names_say():
-    chosen = arms(400, 100)
+    chosen = arms(400, 100, 3.0)
     base = chosen[BASE].preset
     assert base.locator_training.epochs == 8
     assert chosen["4 mm"].preset.locator.spacing_mm == 4.0 and not chosen["no window search"].searched
+    assert {"2 mm", "3 mm"} < set(arms(400, 100, 4.0)) and arms(400, 100, 4.0)[BASE].preset == chosen[
+        "4 mm"
+    ].preset
     assert chosen["no cuts, no small fields"].preset.locator_augment.cut == 0
     settings = LocatorSettings(channels=(4, 8), pretrained=False)
     torch.manual_seed(0)
