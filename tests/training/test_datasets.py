@@ -75,7 +75,7 @@ def test_augmentations_come_independently_of_each_other():
     images = np.full((1, 2, 32, 32, 1), 120, np.uint8)
     augmentation, counts = StackAugmentation(settings), np.zeros((2, 2))
     for seed in range(200):
-        stack = augmentation(images, np.random.default_rng([seed]))[0]
+        stack = augmentation(images.copy(), np.random.default_rng([seed]))[0]
         noisy = stack.std() > 0
         brighter = abs(float(stack.mean()) - 120) > 1
         counts[int(noisy), int(brighter)] += 1

@@ -10,6 +10,8 @@ import numpy as np
 from cspine.preprocessing.stacks import Jitter
 from cspine.settings.training import AugmentSettings
 
+NOISE_LEVELS = 0.01, 0.05
+"""Smallest and largest SD of the noise, as a share of the grey values' range."""
 NOISE_SCALE = 0.5
 """The noise's grain is drawn at this share of the resolution: finer noise costs four times as long and is coarser
 than a pixel in a scan, too."""
@@ -59,13 +61,10 @@ class StackAugmentation:
                 ),
             ]
         )
-        grain = A.GaussNoise(
-            std_range=(0.01, 0.05), per_channel=True, noise_scale_factor=NOISE_SCALE, p=settings.noise
-        )
-        self.grain = A.Compose([grain])
+        self.noise = settings.noise
 
     def __call__(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Vary the stacks of a study.
+        """Vary the stacks of a study, in place.
 
         Parameters
         ----------
@@ -77,14 +76,23 @@ class StackAugmentation:
         Returns
         -------
         ndarray of uint8
-            Of the same shape.
+            The same array.
         """
         # set_random_seed would give every transform the same numbers: all that are rare would come together
-        for transform in (self.transform, self.grain):
-            transform.set_random_state(random, Random(int(random.integers(2**31))))
-        return np.stack([self._vary(image) for image in images])
+        self.transform.set_random_state(random, Random(int(random.integers(2**31))))
+        for image in images:
+            varied = self.transform(images=image)["images"]
+            if random.random() < self.noise:
+                _add_grain(varied, random, image)
+            elif not np.may_share_memory(varied, image):  # else nothing was drawn for it
+                image[:] = varied
+        return images
 
-    def _vary(self, image: np.ndarray) -> np.ndarray:
-        """One stack; for the noise its slices are one tall picture, or all of them would show the same grain."""
-        tall = self.transform(images=image)["images"].reshape(-1, *image.shape[2:])
-        return self.grain(image=tall)["image"].reshape(image.shape)
+
+def _add_grain(stack: np.ndarray, random: np.random.Generator, out: np.ndarray) -> None:
+    """Give a stack, uint8 (slices, y, x, neighbours), noise of one level, drawn anew for each slice."""
+    level = random.uniform(*NOISE_LEVELS)
+    grain = A.GaussNoise(std_range=(level, level), per_channel=True, noise_scale_factor=NOISE_SCALE, p=1.0)
+    grain.set_random_state(random, Random(int(random.integers(2**31))))
+    for picture, one in zip(out, stack, strict=True):
+        picture[:] = grain(image=one)["image"]
