@@ -224,7 +224,7 @@ pictures: $(READY)  ## draw docs/pipeline.png, own-scan.png and replica.png (aft
 	$(PY) benchmarks/pictures.py $(EXTRA)
 
 test: $(READY)  ## run the tests, but for those of the whole pipeline
-	$(PY) -m pytest -q -m "not pipeline" -n auto --maxprocesses 4 --dist loadfile $(EXTRA)
+	$(PY) -m pytest -q -m "not pipeline" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(EXTRA)
 
 test-pipeline: $(READY)  ## kill the pipeline at random moments and compare what it ends in
 	$(PY) -m pytest -q -m pipeline $(EXTRA)

@@ -186,6 +186,7 @@ def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> 
     return trained["model"].eval()
 
 
+@torch.inference_mode()
 def look_once(locators: list[Locator], hu: np.ndarray, device: torch.device) -> Located:
     """Label a scan in one go, as large as it is."""
     search = Search(locators, hu, device, tuple(-(-n // STEP_VOX) * STEP_VOX for n in hu.shape))
