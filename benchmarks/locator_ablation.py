@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cspine import storage
 from cspine.errors import InputError
+from cspine.evaluation.intervals import draw_studies, estimate
 from cspine.execution.store import StudyStore
 from cspine.networks.checkpoints import load_weights
 from cspine.networks.locator import Locator
@@ -112,33 +113,59 @@ def arms(updates: int, studies: int, spacing_mm: float) -> dict[str, Arm]:
 
 
 def ablation(wanted: Wanted) -> pd.DataFrame:
-    """Train every arm with every seed and judge it; a row an arm and seed. What is finished is not done again."""
-    rows = []
-    device, known = torch.device("cpu"), arms(wanted.updates, wanted.studies, wanted.spacing_mm)
+    """Train every arm with every seed and judge it; a row an arm. What is finished is not done again."""
+    known = arms(wanted.updates, wanted.studies, wanted.spacing_mm)
     unknown = set(wanted.arms) - set(known)
     if unknown:
         raise InputError(f"--arms {sorted(unknown)}: expected some of {list(known)}")
-    for name in wanted.arms or known:
-        arm = known[name]
-        spacing_mm = arm.preset.locator.spacing_mm
+    names = [name for name in known if name == BASE or name in (wanted.arms or known)]
+    found = {
+        name: [judged_arm(wanted, name, known[name], seed) for seed in range(wanted.seeds)] for name in names
+    }
+    return pd.DataFrame([row_of(name, found[name], found[BASE]) for name in names]).set_index("arm")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a training was found to be worth on the studies that it is judged on."""
+
+    figures: np.ndarray
+    """Of each study Dice (NaN without a level in view), levels right, levels asked, invented, and whether a wrong map
+    is called sure: float64 (studies, 5)."""
+    minutes: float
+    """Of its training."""
+    landmarks: dict[str, str]
+    """Of each real scan, how many are right."""
+
+
+def judged_arm(wanted: Wanted, name: str, arm: Arm, seed: int) -> Judged:
+    """Train and judge an arm with a seed, unless that is done."""
+    kept = wanted.done / "judged" / f"{slug(name)}-{seed}.json"
+    if not kept.is_file():
+        device, spacing_mm = torch.device("cpu"), arm.preset.locator.spacing_mm
         _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
         asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
-        for seed in range(wanted.seeds):
-            kept = wanted.done / "judged" / f"{slug(name)}-{seed}.json"
-            if not kept.is_file():
-                started = time.perf_counter()
-                locator = train_arm(wanted.done / "runs", name if arm.searched else BASE, arm, store, seed)
-                minutes = (time.perf_counter() - started) / 60
-                find = locate if arm.searched else look_once
-                cases = list(replica_cases(asked, judge, [locator], device, find))
-                row = {"arm": name, "seed": seed, **row_of(cases), "training, min": round(minutes, 1)}
-                if wanted.scans:
-                    marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"]
-                    row |= {f"{scan}, landmarks": found for scan, found in marks.items()}
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                storage.write_json(kept, row)
-            rows.append(storage.read_json(kept))
-    return pd.DataFrame(rows).set_index("arm")
+        started = time.perf_counter()
+        locator = train_arm(wanted.done / "runs", name if arm.searched else BASE, arm, store, seed)
+        minutes = (time.perf_counter() - started) / 60
+        find = locate if arm.searched else look_once
+        cases = list(replica_cases(asked, judge, [locator], device, find))
+        marks = {}
+        if wanted.scans:
+            marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"].to_dict()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_json(
+            kept, {"figures": [figures_of(case) for case in cases], "minutes": minutes, "landmarks": marks}
+        )
+    told = storage.read_json(kept)
+    return Judged(np.array(told["figures"], dtype=np.float64), told["minutes"], told["landmarks"])
+
+
+def figures_of(case: Case) -> list[float | None]:
+    """A row of a `Judged`."""
+    sure_though_wrong = case.kind is Kind.SURE and not case.good
+    dice = case.dice if np.isfinite(case.dice) else None
+    return [dice, case.right, case.asked, case.invented, float(sure_though_wrong)]
 
 
 def slug(name: str) -> str:
@@ -146,17 +173,39 @@ def slug(name: str) -> str:
     return name.replace(" ", "-").replace(",", "")
 
 
-def row_of(cases: list[Case]) -> dict[str, object]:
-    """Figures of one arm and seed."""
-    asked, right = sum(case.asked for case in cases), sum(case.right for case in cases)
-    large = [case for case in cases if case.field_mm >= 300]
-    sure = sum(case.kind is Kind.SURE and not case.good for case in cases)
+def row_of(name: str, found: list[Judged], base: list[Judged]) -> dict[str, object]:
+    """Figures of one arm, a training a seed, and its difference to what the kit does over the same studies."""
+    studies = len(base[0].figures)
+    draws, whole = draw_studies(studies), np.ones((1, studies))
+
+    def right(one: Judged, counts: np.ndarray) -> np.ndarray:
+        return 100 * (counts @ one.figures[:, 1]) / (counts @ one.figures[:, 2])
+
+    each = [right(one, whole)[0] for one in found]
+    change, drawn = (
+        np.mean(
+            [right(one, counts) - right(other, counts) for one, other in zip(found, base, strict=True)],
+            axis=0,
+        )
+        for counts in (whole, draws)
+    )
+    interval = estimate(change[0], drawn)
+    words = f"{change[0]:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
     return {
-        "levels right": f"{right / asked:.1%}",
-        "in fields over 300 mm": f"{sum(c.right for c in large) / max(sum(c.asked for c in large), 1):.1%}",
-        "invented": sum(case.invented for case in cases),
-        "Dice": f"{np.nanmean([case.dice for case in cases]):.3f}",
-        "sure though wrong": f"{sure / len(cases):.1%}",
+        "arm": name,
+        "levels right, %": f"{np.mean(each):.1f}",
+        "by seed": ", ".join(f"{one:.1f}" for one in each),
+        "difference, points": "" if name == BASE else words,
+        "Dice": f"{np.mean([np.nanmean(one.figures[:, 0]) for one in found]):.3f}",
+        "invented": ", ".join(f"{one.figures[:, 3].sum():.0f}" for one in found),
+        "sure though wrong": ", ".join(f"{one.figures[:, 4].sum():.0f}" for one in found),
+        "training, min": ", ".join(
+            f"{one.minutes:.1f}" if one.minutes > 0.1 else "done before" for one in found
+        ),
+        **{
+            f"{scan}, landmarks": ", ".join(one.landmarks[scan] for one in found)
+            for scan in found[0].landmarks
+        },
     }
 
 
