@@ -108,7 +108,7 @@ def vertebra_stack(
 
 
 def _blank(vertebrae: int, settings: StackSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Room for stacks, of which every slice's image will be drawn, and for their masks, which are 0."""
+    """Arrays for stacks, of which every slice's image will be drawn, and for their masks, which are 0."""
     shape = (vertebrae, settings.slices, settings.image_px, settings.image_px)
     return np.empty((*shape, 2 * settings.neighbours + 1), np.uint8), np.zeros(shape, np.uint8)
 
@@ -116,7 +116,7 @@ def _blank(vertebrae: int, settings: StackSettings) -> tuple[np.ndarray, np.ndar
 def _draw(
     image: np.ndarray, mask: np.ndarray, column: Column, level: int, settings: StackSettings, jitter: Jitter
 ) -> None:
-    """Sample one vertebra into its room."""
+    """Sample one vertebra into its arrays."""
     extent = column.extents[level]
     positions = slice_positions(extent, settings, jitter)
     centre = (extent.centre_y_mm + jitter.y_mm, extent.centre_x_mm + jitter.x_mm)
