@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cspine.competition.labels import LEVELS
 from cspine.networks import search
 from cspine.networks.locator import CLASSES, Locator
 from cspine.networks.search import AT_ONCE, LARGER, STEP_VOX, STRIDE, _cover, locate, one_column
@@ -84,6 +85,27 @@ def test_several_locators_are_asked_as_one():
     assert (found.labels == labels).all()
     assert found.verdict.kind is not Kind.SURE
     assert any("opinions differ" in r or "certain" in r for r in found.verdict.reasons)
+
+
+def test_a_piece_of_the_skull_is_no_c1():
+    """A small piece far from the column is named C1 and all else one too low: counted anew, and still doubted."""
+    hu, labels = scan((46, 30, 60), levels=6)
+    one_too_low = np.where(labels > 0, labels + 1, 0)
+    one_too_low[12:16, 13:17, 39:44] = 1
+    found = locate([Reader()], one_too_low.astype(np.int16) * STEP_HU - 600, CPU)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert found.verdict.kind is Kind.DOUBTFUL and found.verdict.levels == LEVELS[:6]
+    (reason,) = found.verdict.reasons
+    assert "what was named C1 first is 0.1 times as large as expected and 35 mm from the next" in reason
+    # with C7 and thoracic vertebrae below, the count from there speaks against it
+    hu, labels = scan((70, 30, 60))
+    labels[12:16, 13:17, 39:44] = 1
+    labels[10:15, :, 24:36] = 0
+    kept = locate([Reader()], (labels.astype(np.int16) * STEP_HU - 600), CPU)
+    np.testing.assert_array_equal(kept.labels, labels)
+    assert kept.verdict.kind is Kind.DOUBTFUL and not any(
+        "counted anew" in one for one in kept.verdict.reasons
+    )
 
 
 def test_windows_without_bone_are_not_looked_at():

@@ -194,6 +194,47 @@ def _pieces(labels: np.ndarray, spacing_mm: float) -> dict[str, _Piece]:
     return pieces
 
 
+@dataclass(frozen=True)
+class CountedAnew:
+    """A label map without what was wrongly taken for C1, every vertebra below it named one higher."""
+
+    labels: np.ndarray
+    reason: str
+    """Why, for the verdict."""
+
+
+def counted_anew(labels: np.ndarray, spacing_mm: float) -> CountedAnew | None:
+    """Count from C2 on where C1 can't be a vertebra: a piece of the skull's base, say, and all names are one too low.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        0 background, 1-7 = C1-C7, 8 = thoracic.
+    spacing_mm : float
+        Voxel size on all axes.
+
+    Returns
+    -------
+    CountedAnew or None
+        None unless C1 is both too small beside the others and too far from C2 to be its neighbour; nor where there are
+        thoracic vertebrae, from which the names were counted as well.
+    """
+    pieces = _pieces(labels, spacing_mm)
+    if "C1" not in pieces or "C2" not in pieces or "T" in pieces or pieces["C1"].cut:
+        return None
+    distance = float(np.linalg.norm(pieces["C2"].centre - pieces["C1"].centre))
+    off = _beside_the_others(pieces)["C1"]
+    if distance <= STEP_MM[1] or off >= 1 / ODD_VOLUME:
+        return None
+    one_up = np.arange(THORACIC + 1, dtype=np.uint8)
+    one_up[1:THORACIC] -= 1
+    reason = (
+        f"what was named C1 first is {off:.1f} times as large as expected and {distance:.0f} mm from the next: it was "
+        "left out, and all below counted anew"
+    )
+    return CountedAnew(one_up[labels], reason)
+
+
 def _order(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
     """What is wrong with the way from one level to the next."""
     reasons = []
@@ -218,15 +259,20 @@ def _order(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
 
 def _sizes(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
     """Whole levels that are too large or too small beside the others."""
-    ratio = {name: pieces[name].mm3 / VOLUMES_MM3[name] for name in found}
-    whole = [ratio[name] for name in found if not pieces[name].cut] or list(ratio.values())
-    usual = float(np.clip(np.median(whole), 0.5, 1.8))
-    reasons = []
+    reasons, beside = [], _beside_the_others(pieces)
     for name in found:
-        off = ratio[name] / usual
+        off = beside[name]
         if off > ODD_VOLUME or (off < 1 / ODD_VOLUME and not pieces[name].cut):
             reasons.append(f"{name} is {off:.1f} times as large as expected")
     return reasons
+
+
+def _beside_the_others(pieces: dict[str, _Piece]) -> dict[str, float]:
+    """How many times as large each level is as the others let expect."""
+    ratio = {name: piece.mm3 / VOLUMES_MM3[name] for name, piece in pieces.items() if name in LEVELS}
+    whole = [one for name, one in ratio.items() if not pieces[name].cut] or list(ratio.values())
+    usual = float(np.clip(np.median(whole), 0.5, 1.8))
+    return {name: one / usual for name, one in ratio.items()}
 
 
 def _ends(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
