@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cspine.competition.labels import LEVELS
-from cspine.preprocessing.verdict import WHOLE, Kind, Verdict, counted_anew, judge, shares_in_view
+from cspine.preprocessing.verdict import WHOLE, Kind, Verdict, judge, judge_or_count_anew, shares_in_view
 
 MM = 3.0
 SURE = np.full(8, 0.95)
@@ -106,28 +106,65 @@ def test_certain_of_nothing_is_no_neck():
     assert verdict.reasons == ("C1, C2, C3, C4, C5, C6, C7 may be there, but nothing is certain (0.60)",)
 
 
-def test_only_a_c1_that_is_both_too_small_and_too_far_is_left_out():
-    low = neck(range(2, 8))[:44]  # the scan ends within what is named C7
+def with_c1(z: slice, y: slice, x: slice) -> np.ndarray:
+    """C1 to C5, at whose end the scan ends, named one too low, and a piece that is named C1."""
+    labels = neck(range(2, 8))[:44]
+    labels[z, y, x] = 1
+    return labels
 
-    def with_c1(*bounds: slice) -> np.ndarray:
-        labels = low.copy()
-        labels[bounds] = 1
-        return labels
 
-    small_and_near = with_c1(slice(8, 12), slice(19, 23), slice(20, 25))
-    large_and_far = with_c1(slice(6, 14), slice(14, 30), slice(32, 42))
-    assert counted_anew(small_and_near, MM) is None and counted_anew(large_and_far, MM) is None
-    small_and_far = with_c1(slice(8, 12), slice(19, 23), slice(36, 41))
-    anew = counted_anew(small_and_far, MM)
-    assert anew.labels.dtype == np.uint8
-    np.testing.assert_array_equal(anew.labels, np.where(low > 1, low - 1, 0))
-    assert "0.1 times as large as expected and 54 mm from the next" in anew.reason
-    cut = with_c1(slice(0, 4), slice(19, 23), slice(36, 41))  # more of it may lie outside of the scan
-    assert counted_anew(cut, MM) is None
-    with_a_chest = small_and_far.copy()
-    with_a_chest[40:44, 18:28, 16:28] = 8  # the names were counted from below as well
-    assert counted_anew(with_a_chest, MM) is None
-    assert counted_anew(neck(), MM) is None and counted_anew(neck(range(2, 9)), MM) is None
+SMALL_AND_FAR = with_c1(slice(8, 12), slice(19, 23), slice(36, 41))
+
+
+def counted(labels, confidence=SURE):
+    return judge_or_count_anew(labels, MM, confidence, SURE)
+
+
+def test_a_c1_that_is_too_small_and_too_far_is_left_out():
+    confidence = np.array([0.1, *np.linspace(0.8, 0.95, 6), 0.2])  # C1 and thoracic have no say afterwards
+    labels, verdict = counted(SMALL_AND_FAR, confidence)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, np.where(SMALL_AND_FAR > 1, SMALL_AND_FAR - 1, 0))
+    assert (verdict.kind, verdict.levels) == (Kind.DOUBTFUL, LEVELS[:5])
+    (reason,) = verdict.reasons
+    assert "0.1 times as large as expected and 54 mm from the next" in reason
+
+
+with_a_chest = SMALL_AND_FAR.copy()
+with_a_chest[40:44, 18:28, 16:28] = 8
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        with_c1(slice(8, 12), slice(19, 23), slice(20, 25)),
+        with_c1(slice(6, 14), slice(14, 30), slice(32, 42)),
+        with_c1(slice(0, 4), slice(19, 23), slice(36, 41)),
+        with_a_chest,
+        neck(),
+        neck(range(2, 9)),
+    ],
+    ids=[
+        "small and near",
+        "large and far",
+        "cut by the scan",
+        "counted from below as well",
+        "whole",
+        "no C1",
+    ],
+)
+def test_any_other_map_keeps_its_names(labels):
+    same, verdict = counted(labels)
+    assert same is labels and verdict == judge(labels, MM, SURE, SURE)
+
+
+def test_what_is_no_neck_does_not_become_one():
+    """Nothing is certain; without the uncertain C1 the median of the others would pass."""
+    confidence = np.array([0.1, 0.6, 0.6, 0.68, 0.7, 0.7, 0.9, 0.9])
+    assert judge(SMALL_AND_FAR, MM, confidence).kind is Kind.NOT_A_NECK
+    assert judge(counted(SMALL_AND_FAR)[0], MM, np.roll(confidence, -1)).kind is Kind.DOUBTFUL
+    labels, verdict = counted(SMALL_AND_FAR, confidence)
+    assert labels is SMALL_AND_FAR and verdict.kind is Kind.NOT_A_NECK
 
 
 def test_it_comes_back_from_json():

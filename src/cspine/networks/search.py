@@ -13,7 +13,7 @@ from cspine.competition.labels import LEVELS
 from cspine.networks.locator import AIR_HU, CLASSES, Locator, grey_values
 from cspine.networks.precision import autocast
 from cspine.preprocessing.components import largest_components
-from cspine.preprocessing.verdict import Kind, Verdict, counted_anew, judge
+from cspine.preprocessing.verdict import Kind, Verdict, judge_or_count_anew
 
 STRIDE = 0.6
 """Of the windows of the first pass, as a share of a window."""
@@ -187,20 +187,7 @@ class Search:
                 confidence[label - 1] = float(sure.numpy()[here].mean())
                 agreement[label - 1] = self._agreement(here, label)
         found = np.ascontiguousarray(cleaned[inner])
-        verdict = judge(found, self.settings.spacing_mm, confidence, agreement)
-        anew = counted_anew(found, self.settings.spacing_mm)
-        if anew is not None:
-            one_up = [
-                *range(1, len(LEVELS)),
-                0,
-                len(LEVELS),
-            ]  # nothing is C7 then: what stands there isn't asked for
-            other = judge(anew.labels, self.settings.spacing_mm, confidence[one_up], agreement[one_up])
-            if other.kind is not Kind.NOT_A_NECK and len(other.reasons) < len(verdict.reasons):
-                return Located(
-                    anew.labels, Verdict(Kind.DOUBTFUL, (anew.reason, *other.reasons), other.levels)
-                )
-        return Located(found, verdict)
+        return Located(*judge_or_count_anew(found, self.settings.spacing_mm, confidence, agreement))
 
     def _agreement(self, here: np.ndarray, label: int) -> float:
         """How alike the single opinions on a label are to the outcome: their mean Dice, NaN without any."""

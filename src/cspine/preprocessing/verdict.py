@@ -194,45 +194,61 @@ def _pieces(labels: np.ndarray, spacing_mm: float) -> dict[str, _Piece]:
     return pieces
 
 
-@dataclass(frozen=True)
-class CountedAnew:
-    """A label map without what was wrongly taken for C1, every vertebra below it named one higher."""
+def judge_or_count_anew(
+    labels: np.ndarray, spacing_mm: float, confidence: np.ndarray, agreement: np.ndarray
+) -> tuple[np.ndarray, Verdict]:
+    """Judge a label map; where its C1 can't be a vertebra, leave that out and name all below one level higher.
 
-    labels: np.ndarray
-    reason: str
-    """Why, for the verdict."""
-
-
-def counted_anew(labels: np.ndarray, spacing_mm: float) -> CountedAnew | None:
-    """Count from C2 on where C1 can't be a vertebra: a piece of the skull's base, say, and all names are one too low.
+    A piece of the skull's base may be named C1, and then every name is one too low. A C1 that is both too small beside
+    the others and too far from C2 to be its neighbour is left out if less speaks against the map then, unless thoracic
+    vertebrae were found, from which the names were counted as well. Such a map is never sure.
 
     Parameters
     ----------
     labels : ndarray of uint8, shape (z, y, x)
-        0 background, 1-7 = C1-C7, 8 = thoracic.
+        0 background, 1-7 = C1-C7, 8 = thoracic; z from head to feet.
     spacing_mm : float
         Voxel size on all axes.
+    confidence : ndarray of float, shape (8,)
+        Mean probability of the voxels of each label, C1 to C7 and thoracic.
+    agreement : ndarray of float, shape (8,)
+        Dice of two opinions on each label.
 
     Returns
     -------
-    CountedAnew or None
-        None unless C1 is both too small beside the others and too far from C2 to be its neighbour; nor where there are
-        thoracic vertebrae, from which the names were counted as well.
+    labels : ndarray of uint8, shape (z, y, x)
+        The same map, or one that was counted anew.
+    verdict : Verdict
+        Of that map.
     """
-    pieces = _pieces(labels, spacing_mm)
+    verdict = judge(labels, spacing_mm, confidence, agreement)
+    stray = _stray_c1(_pieces(labels, spacing_mm)) if verdict.kind is Kind.DOUBTFUL else ""
+    if not stray:
+        return labels, verdict
+    anew = np.where((labels >= 1) & (labels <= len(LEVELS)), labels - 1, labels)
+    other = judge(anew, spacing_mm, _one_up(confidence), _one_up(agreement))
+    if other.kind is Kind.NOT_A_NECK or len(other.reasons) >= len(verdict.reasons):
+        return labels, verdict
+    return anew, Verdict(Kind.DOUBTFUL, (stray, *other.reasons), other.levels)
+
+
+def _stray_c1(pieces: dict[str, _Piece]) -> str:
+    """Why C1 can't be a vertebra; empty if it may be one."""
     if "C1" not in pieces or "C2" not in pieces or "T" in pieces or pieces["C1"].cut:
-        return None
+        return ""
     distance = float(np.linalg.norm(pieces["C2"].centre - pieces["C1"].centre))
     off = _beside_the_others(pieces)["C1"]
     if distance <= STEP_MM[1] or off >= 1 / ODD_VOLUME:
-        return None
-    one_up = np.arange(THORACIC + 1, dtype=np.uint8)
-    one_up[1:THORACIC] -= 1
-    reason = (
+        return ""
+    return (
         f"what was named C1 first is {off:.1f} times as large as expected and {distance:.0f} mm from the next: it was "
         "left out, and all below counted anew"
     )
-    return CountedAnew(one_up[labels], reason)
+
+
+def _one_up(figures: np.ndarray) -> np.ndarray:
+    """Figures of C1 to C7 and thoracic, shape (8,), when C2 is called C1 and so on: C7 has none then."""
+    return np.concatenate([figures[1 : len(LEVELS)], [np.nan], figures[len(LEVELS) :]])
 
 
 def _order(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
