@@ -1,8 +1,8 @@
 """How long does a training sample take to make, beside the bare warp that it can't do without, and beside a GPU's step?
 
 One core, one study: seven vertebra stacks cut out of a cached column, varied as in training, with their targets. The
-bare warp is cv2.warpAffine alone, at the size that the stacks need, the channels of a picture four at a time, which is
-the fastest way; plane by plane, as it was done until 2026-11-30, is beside it. A loader with as many processes as the
+bare warp is cv2.warpAffine alone, at the size that the stacks need, four planes at a time as the stacks do it; plane by
+plane is beside it. A loader with as many processes as the
 preset asks for has a step's time for each of its samples; the step's time follows from `make plan`'s arithmetic and its
 stated throughput.
 """
@@ -35,7 +35,7 @@ from cspine import cli, storage  # noqa: E402
 from cspine.competition.labels import LEVELS  # noqa: E402
 from cspine.execution.store import StudyStore  # noqa: E402
 from cspine.preprocessing.column import Column, Extent  # noqa: E402
-from cspine.preprocessing.stacks import FASTEST  # noqa: E402
+from cspine.preprocessing.stacks import WARPED_TOGETHER  # noqa: E402
 from cspine.settings.preprocessing import StackSettings  # noqa: E402
 from cspine.settings.presets import MACHINES, PRESETS, Preset  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
@@ -89,7 +89,7 @@ def median_s(work: Callable[[int], object], rounds: int) -> float:
 
 
 def bare_warp(column: Column, stacks: StackSettings, together: int) -> Callable[[object], None]:
-    """Every plane of a study warped, so many as the channels of one picture, and nothing else."""
+    """Every plane of a study warped, some together as channels of one picture, and nothing else."""
     plane, size = np.ascontiguousarray(column.image[10]), (stacks.image_px, stacks.image_px)
     matrix, flags = np.array([[0.6, 0.05, 3.0], [-0.05, 0.6, 3.0]]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shown = stacks.channels - 1
@@ -113,7 +113,9 @@ def row(name: str, preset: Preset, rounds: int) -> dict[str, object]:
         data[-1, 0, 0]
         plain = median_s(lambda _: data[-1, 0, 0], rounds)
         varied = median_s(lambda number: data[number, 0, 0], rounds)
-    bare, one_by_one = (median_s(bare_warp(column, stacks, together), rounds) for together in (FASTEST, 1))
+    bare, one_by_one = (
+        median_s(bare_warp(column, stacks, together), rounds) for together in (WARPED_TOGETHER, 1)
+    )
     machine, cost = MACHINES[name], cost_of(preset)
     step = BACK_TOO * cost.study_tflop / FOLDS / (2 if preset.mirrored_too else 1) / machine.tflops
     workers = preset.classifier_training.workers

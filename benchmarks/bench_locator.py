@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -27,8 +28,9 @@ from markdown_table import markdown  # noqa: E402
 
 from cspine import cli, storage  # noqa: E402
 from cspine.errors import InputError  # noqa: E402
+from cspine.networks.locator import Locator  # noqa: E402
 from cspine.networks.precision import best_device  # noqa: E402
-from cspine.networks.pretrained import load_pretrained  # noqa: E402
+from cspine.networks.pretrained import WEIGHTS, load_pretrained  # noqa: E402
 from cspine.settings.execution import available_cpus  # noqa: E402
 from cspine.settings.strict import STRICT  # noqa: E402
 
@@ -76,10 +78,69 @@ def command(flags: Flags) -> str:
     return shlex.join(["python", os.path.relpath(sys.argv[0], ROOT), *words])
 
 
+def of_replicas(flags: Flags, locators: list[Locator], device: torch.device) -> list[str]:
+    """The kit's locator on a replica that it never saw, line by line."""
+    flags.work.mkdir(parents=True, exist_ok=True)
+    spacing_mm = locators[0].settings.spacing_mm
+    with tempfile.TemporaryDirectory(dir=flags.work, prefix="bench-locator-") as work:
+        replica, store = write_replica(Path(work), flags.studies, flags.seed, flags.workers, spacing_mm)
+        started = time.perf_counter()
+        cases = list(replica_cases(replica, store, locators, device))
+        seconds = (time.perf_counter() - started) / len(cases)
+    return [
+        "## Unseen replicas of wide coverage",
+        "",
+        f"{len(cases)} studies, seed {flags.seed}, `--coverage wide --size 0.3125`; {seconds:.1f} s a study. A "
+        "level counts as in view from half of it on. A map is wrong if a level in view has another name or none, "
+        "or if a level is named that is not in view.",
+        "",
+        markdown(table(cases), "scans"),
+    ]
+
+
+def of_scans(flags: Flags, locators: list[Locator], device: torch.device) -> list[str]:
+    """The kit's locator on real scans, line by line."""
+    lines = ["## Living people", ""]
+    if flags.scans is None:
+        return [*lines, "Not measured: no `--scans`."]
+    if not (flags.scans / "landmarks.json").is_file():
+        raise InputError(
+            f"--scans {flags.scans}: found no landmarks.json; expected it beside the NIfTI files"
+        )
+    rows = scan_rows(flags.scans, locators, device)
+    sources = [f"- {name}: {SOURCES[name]}" for name in rows.index if name in SOURCES]
+    return [*lines, markdown(rows, "scan"), "", *sources]
+
+
+def of_arms(flags: Flags) -> list[str]:
+    """What the locator owes to its parts, line by line."""
+    wanted = Wanted(
+        work=flags.work / "bench-locator-ablation",
+        seeds=flags.seeds,
+        updates=flags.updates,
+        spacing_mm=flags.spacing_mm,
+        studies=flags.studies,
+        judged=flags.judged,
+        scans=flags.scans,
+        workers=flags.workers,
+        arms=flags.arms,
+    )
+    return [
+        "## What each part is worth",
+        "",
+        f"{flags.seeds} seeds an arm, {flags.updates} updates of 2 windows on {flags.studies} replicas, judged on "
+        f"{flags.judged} others. Every arm is what the kit does, at voxels of {flags.spacing_mm:g} mm, but "
+        "for what its name says. Differences are means over the seeds, in brackets 95 % intervals over the "
+        "studies, drawn again 1,000 times, paired; how much another seed changes is beside them. The "
+        "kit's own locator learnt for some 12,300 updates on 513 replicas: what counts is how the arms differ.",
+        "",
+        markdown(ablation(wanted), "arm"),
+    ]
+
+
 def main(flags: Flags) -> None:
     """Measure, write and print."""
     device = best_device()
-    locators = [load_pretrained(device)]
     lines = [
         "# The locator: does it name the right vertebrae, and does it know when not?",
         "",
@@ -87,57 +148,18 @@ def main(flags: Flags) -> None:
         command(flags),
         "```",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores. Weights: "
-        "`src/cspine/networks/weights/locator-replica.safetensors`, learnt on replicas of seed 11 alone.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} cores.",
     ]
+    if set(flags.parts) & set(PARTS):
+        locators = [load_pretrained(device)]
+        weights = WEIGHTS.relative_to(ROOT)
+        lines[-1] += f" Weights: `{weights}`, learnt on replicas of seed 11 alone."
     if "replicas" in flags.parts:
-        flags.work.mkdir(parents=True, exist_ok=True)
-        spacing_mm = locators[0].settings.spacing_mm
-        with tempfile.TemporaryDirectory(dir=flags.work, prefix="bench-locator-") as work:
-            replica, store = write_replica(Path(work), flags.studies, flags.seed, flags.workers, spacing_mm)
-            started = time.perf_counter()
-            cases = list(replica_cases(replica, store, locators, device))
-            seconds = (time.perf_counter() - started) / len(cases)
-        lines += [
-            "",
-            "## Unseen replicas of wide coverage",
-            "",
-            f"{len(cases)} studies, seed {flags.seed}, `--coverage wide --size 0.3125`; {seconds:.1f} s a study. A "
-            "level counts as in view from half of it on. A map is wrong if a level in view has another name or none, "
-            "or if a level is named that is not in view.",
-            "",
-            markdown(table(cases), "scans"),
-        ]
+        lines += ["", *of_replicas(flags, locators, device)]
     if "scans" in flags.parts:
-        lines += ["", "## Living people", ""]
-        if flags.scans is None:
-            lines.append("Not measured: no `--scans`.")
-        else:
-            if not (flags.scans / "landmarks.json").is_file():
-                raise InputError(
-                    f"--scans {flags.scans}: found no landmarks.json; expected it beside the NIfTI files"
-                )
-            rows = scan_rows(flags.scans, locators, device)
-            lines += [markdown(rows, "scan"), ""]
-            lines += [f"- {name}: {SOURCES[name]}" for name in rows.index if name in SOURCES]
+        lines += ["", *of_scans(flags, locators, device)]
     if "ablation" in flags.parts:
-        wanted = Wanted(
-            flags.work / "bench-locator-ablation", flags.seeds, flags.updates, flags.spacing_mm, flags.studies,
-            flags.judged, flags.scans, flags.workers, flags.arms,
-        )  # fmt: skip
-        rows = ablation(wanted)
-        lines += [
-            "",
-            "## What each part is worth",
-            "",
-            f"{flags.seeds} seeds an arm, {flags.updates} updates of 2 windows on {flags.studies} replicas, judged on "
-            f"{flags.judged} others. Every arm is what the kit does, at voxels of {flags.spacing_mm:g} mm, but "
-            "for what its name says. Differences are means over the seeds, in brackets 95 % intervals over the "
-            "studies, drawn again 1,000 times, paired; how much another seed changes is beside them. The "
-            "kit's own locator learnt for some 12,300 updates on 513 replicas: what counts is how the arms differ.",
-            "",
-            markdown(rows, "arm"),
-        ]
+        lines += ["", *of_arms(flags)]
     report = "\n".join([*lines, ""])
     storage.write_text(flags.out, report)
     print(report)

@@ -92,15 +92,15 @@ WINDOWS_VOX = {2.0: (108, 84, 84), 3.0: (72, 56, 56), 4.0: (54, 42, 42)}
 def arms(updates: int, studies: int, spacing_mm: float) -> dict[str, Arm]:
     """Every arm; the first is what the kit does, for fewer updates and at a voxel size of its own."""
     training = replace(PRETRAINING.locator_training, epochs=max(round(2 * updates / studies), 1))
-    base = replace(PRETRAINING, locator_training=replace(training, evaluate_every=training.epochs))
-    augment = base.locator_augment
+    shorter = replace(PRETRAINING, locator_training=replace(training, evaluate_every=training.epochs))
+    augment = shorter.locator_augment
 
     def at(size_mm: float) -> Preset:
-        locator = replace(base.locator, spacing_mm=size_mm, window_vox=WINDOWS_VOX[size_mm])
-        return replace(base, locator=locator)
+        locator = replace(shorter.locator, spacing_mm=size_mm, window_vox=WINDOWS_VOX[size_mm])
+        return replace(shorter, locator=locator)
 
-    others = {f"{size_mm:g} mm": Arm(at(size_mm)) for size_mm in WINDOWS_VOX if size_mm != spacing_mm}
     base = at(spacing_mm)
+    others = {f"{size_mm:g} mm": Arm(at(size_mm)) for size_mm in WINDOWS_VOX if size_mm != spacing_mm}
     plain = replace(augment, contrast=0.1, gamma=0.0, blur=0.0, noise_hu=20.0, metal=0.0, bend_mm=0.0)
     return {
         BASE: Arm(base),
@@ -189,7 +189,7 @@ def row_of(name: str, found: list[Judged], base: list[Judged]) -> dict[str, obje
         )
         for counts in (whole, draws)
     )
-    interval = estimate(change[0], drawn)
+    interval, minutes = estimate(change[0], drawn), np.mean([one.minutes for one in found])
     words = f"{change[0]:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
     return {
         "arm": name,
@@ -199,9 +199,7 @@ def row_of(name: str, found: list[Judged], base: list[Judged]) -> dict[str, obje
         "Dice": f"{np.mean([np.nanmean(one.figures[:, 0]) for one in found]):.3f}",
         "invented": ", ".join(f"{one.figures[:, 3].sum():.0f}" for one in found),
         "sure though wrong": ", ".join(f"{one.figures[:, 4].sum():.0f}" for one in found),
-        "training, min": ", ".join(
-            f"{one.minutes:.1f}" if one.minutes > 0.1 else "done before" for one in found
-        ),
+        "training, min": f"{minutes:.1f}" if minutes > 0.1 else "done before",
         **{
             f"{scan}, landmarks": ", ".join(one.landmarks[scan] for one in found)
             for scan in found[0].landmarks

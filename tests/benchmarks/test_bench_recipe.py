@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import bench_recipe  # noqa: E402
-from bench_recipe import ARMS, BASE, MOVED, ONE, OTHER, holm  # noqa: E402
+from bench_recipe import holm  # noqa: E402
+from recipe_arms import ARMS, BASE, MOVED, ONE, OTHER, none_of  # noqa: E402
 
 PEERS = [name for name, arm in ARMS.items() if arm.peer is not None]
 """Trained in ways of their own."""
@@ -20,7 +20,7 @@ PEERS = [name for name, arm in ARMS.items() if arm.peer is not None]
 def test_at_least_one_of_independent_events():
     logits = np.random.default_rng(0).normal(0, 3, (50, 7))
     p = 1 / (1 + np.exp(-logits))
-    any_of = 1 / (1 + np.exp(-bench_recipe._none_of(logits)))
+    any_of = 1 / (1 + np.exp(-none_of(logits)))
     np.testing.assert_allclose(any_of, 1 - np.prod(1 - p, axis=1), rtol=1e-9)
 
 

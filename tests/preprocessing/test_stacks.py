@@ -157,6 +157,25 @@ def test_slices_run_from_head_to_feet():
     assert np.abs(heights - wanted).max() <= 0.6  # between two planes: interpolated
 
 
+@pytest.mark.parametrize("neighbours", [0, 1, 2, 4])
+def test_planes_that_are_warped_together_are_what_each_is_alone(neighbours):
+    """More planes than go into one picture, and such that lie outside of the column, too."""
+    noise = column(np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8))
+    settings = replace(SETTINGS, neighbours=neighbours, neighbour_mm=2.0)
+    alone = replace(SETTINGS, neighbours=0)
+    jitter = Jitter(z_mm=-8.0, y_mm=3.0, x_mm=-2.0, turn_deg=11.0, zoom=1.1, mirrored=True)
+    together, mask = vertebra_stack(noise, 0, settings, jitter)
+    outside = 0
+    for channel, step in enumerate(range(-neighbours, neighbours + 1)):
+        single, same = vertebra_stack(noise, 0, alone, replace(jitter, z_mm=jitter.z_mm + 2.0 * step))
+        assert (
+            np.abs(together[..., channel].astype(int) - single[..., 0]).max() <= 1
+        )  # z is rounded otherwise
+        outside += int((~single.any(axis=(1, 2, 3))).sum())
+        assert step or (mask == same).all()
+    assert outside
+
+
 def test_neighbours_lie_before_and_behind_by_their_distance():
     image = np.zeros(SHAPE, np.uint8)
     image[:] = np.arange(SHAPE[0], dtype=np.uint8)[:, None, None] * 2

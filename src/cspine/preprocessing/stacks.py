@@ -13,8 +13,8 @@ from cspine.settings.preprocessing import StackSettings
 MASK_THIS, MASK_OTHER = 255, 96
 """Grey values of the mask channel: the vertebra in question, and every other one."""
 
-FASTEST = 4
-"""Most channels that OpenCV warps together with one vector instruction."""
+WARPED_TOGETHER = 4
+"""Planes warped together as channels of one picture; OpenCV takes longer a plane for one alone or more than four."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,9 @@ def _draw(
             _plane(column.image, (position + step) / column.spacing_mm[0], view.part)
             for step in steps.tolist()
         ]
-        # as channels of one picture: where a pixel comes from is then worked out once for all of them
         parts = [
-            view.warp(cv2.merge(planes[first : first + FASTEST]), cv2.INTER_LINEAR)
-            for first in range(0, len(planes), FASTEST)
+            view.warp(cv2.merge(planes[first : first + WARPED_TOGETHER]), cv2.INTER_LINEAR)
+            for first in range(0, len(planes), WARPED_TOGETHER)
         ]
         cv2.mixChannels(parts, [image[number]], in_order)
         index = round((position - column.label_origin_mm[0]) / column.label_spacing_mm[0])
