@@ -92,7 +92,7 @@ def of_replicas(flags: Flags, locators: list[Locator], device: torch.device) -> 
         "",
         f"{len(cases)} studies, seed {flags.seed}, `--coverage wide --size 0.3125`; {seconds:.1f} s a study. A "
         "level counts as in view from half of it on. A map is wrong if a level in view has another name or none, "
-        "or if a level is named that is not in view.",
+        "or if a level is named that is not in view. In brackets 95 % intervals (Wilson).",
         "",
         markdown(table(cases), "scans"),
     ]
@@ -131,8 +131,9 @@ def of_arms(flags: Flags) -> list[str]:
         f"{flags.seeds} seeds an arm, {flags.updates} updates of 2 windows on {flags.studies} replicas, judged on "
         f"{flags.judged} others. Every arm is what the kit does, at voxels of {flags.spacing_mm:g} mm, but "
         "for what its name says. Differences are means over the seeds, in brackets 95 % intervals over the "
-        "studies, drawn again 1,000 times, paired; how much another seed changes is beside them. The "
-        "kit's own locator learnt for some 12,300 updates on 513 replicas: what counts is how the arms differ.",
+        "studies, drawn again 1,000 times, paired; how much another seed changes is beside them. A "
+        "training's minutes are its epochs times the median one, on one core. The kit's own locator learnt for some "
+        "12,300 updates on 513 replicas: what counts is how the arms differ.",
         "",
         markdown(ablation(wanted), "arm"),
     ]

@@ -1,6 +1,5 @@
 """What the locator owes to each of its parts: the same short training with one of them taken away, several seeds."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from cspine.networks.checkpoints import load_weights
 from cspine.networks.locator import Locator
 from cspine.networks.search import STEP_VOX, Located, Search, locate
 from cspine.preprocessing.verdict import Kind
+from cspine.settings.layout import METRICS, MODEL
 from cspine.settings.networks import LocatorSettings
 from cspine.settings.presets import PRETRAINING, Preset
 from cspine.training.datasets import LocatorDataset
@@ -133,7 +133,7 @@ class Judged:
     """Of each study Dice (NaN without a level in view), levels right, levels asked, invented, and whether a wrong map
     is called sure: float64 (studies, 5)."""
     minutes: float
-    """Of its training."""
+    """Of its training: as many epochs as it had, each as long as the median one, so that a pause doesn't count."""
     landmarks: dict[str, str]
     """Of each real scan, how many are right."""
 
@@ -141,24 +141,22 @@ class Judged:
 def judged_arm(wanted: Wanted, name: str, arm: Arm, seed: int) -> Judged:
     """Train and judge an arm with a seed, unless that is done."""
     kept = wanted.done / "judged" / f"{slug(name)}-{seed}.json"
+    run = wanted.done / "runs" / f"{slug(name if arm.searched else BASE)}-{seed}"
     if not kept.is_file():
         device, spacing_mm = torch.device("cpu"), arm.preset.locator.spacing_mm
         _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
         asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
-        started = time.perf_counter()
-        locator = train_arm(wanted.done / "runs", name if arm.searched else BASE, arm, store, seed)
-        minutes = (time.perf_counter() - started) / 60
+        locator = train_arm(run, arm, store, seed)
         find = locate if arm.searched else look_once
         cases = list(replica_cases(asked, judge, [locator], device, find))
         marks = {}
         if wanted.scans:
             marks = scan_rows(wanted.scans, [locator], device, find)["landmarks right"].to_dict()
         kept.parent.mkdir(parents=True, exist_ok=True)
-        storage.write_json(
-            kept, {"figures": [figures_of(case) for case in cases], "minutes": minutes, "landmarks": marks}
-        )
-    told = storage.read_json(kept)
-    return Judged(np.array(told["figures"], dtype=np.float64), told["minutes"], told["landmarks"])
+        storage.write_json(kept, {"figures": [figures_of(case) for case in cases], "landmarks": marks})
+    told, seconds = storage.read_json(kept), pd.read_csv(run / METRICS)["seconds"]
+    minutes = len(seconds) * float(seconds.median()) / 60
+    return Judged(np.array(told["figures"], dtype=np.float64), minutes, told["landmarks"])
 
 
 def figures_of(case: Case) -> list[float | None]:
@@ -199,7 +197,7 @@ def row_of(name: str, found: list[Judged], base: list[Judged]) -> dict[str, obje
         "Dice": f"{np.mean([np.nanmean(one.figures[:, 0]) for one in found]):.3f}",
         "invented": ", ".join(f"{one.figures[:, 3].sum():.0f}" for one in found),
         "sure though wrong": ", ".join(f"{one.figures[:, 4].sum():.0f}" for one in found),
-        "training, min": f"{minutes:.1f}" if minutes > 0.1 else "done before",
+        "training, min": f"{minutes:.1f}",
         **{
             f"{scan}, landmarks": ", ".join(one.landmarks[scan] for one in found)
             for scan in found[0].landmarks
@@ -207,11 +205,10 @@ def row_of(name: str, found: list[Judged], base: list[Judged]) -> dict[str, obje
     }
 
 
-def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> Locator:
+def train_arm(run: Path, arm: Arm, store: StudyStore, seed: int) -> Locator:
     """Train one arm with one seed, unless that was done."""
     preset = replace(arm.preset, seed=seed)
     uids = [uid for uid in store.uids() if store.holds(uid, "labels")]
-    folder = runs / f"{slug(name)}-{seed}"
     trained: dict[str, Locator] = {}
 
     def keep(model: Locator) -> dict[str, float]:
@@ -220,15 +217,15 @@ def train_arm(runs: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> 
 
     with init_distributed() as context:
         training = FoldTraining(
-            name=f"{name} {seed}", folder=folder, make_model=lambda: arm.network(preset.locator),
+            name=run.name, folder=run, make_model=lambda: arm.network(preset.locator),
             dataset=LocatorDataset(store, uids, preset), loss=voxel_loss, evaluate=keep,
-            description={"arm": name, "seed": seed, "epochs": preset.locator_training.epochs, "studies": uids},
+            description={"arm": run.name, "seed": seed, "epochs": preset.locator_training.epochs, "studies": uids},
             made_by="make bench-locator", volumes=True,
         )  # fmt: skip
         train_network(training, preset.locator_training, seed, context)
     if "model" not in trained:
         model = arm.network(preset.locator)
-        load_weights(folder / "model.safetensors", model, "make bench-locator")
+        load_weights(run / MODEL, model, "make bench-locator")
         trained["model"] = model
     return trained["model"].eval()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from cspine import cli
 from cspine.competition.checks import UID_COLUMN
@@ -128,6 +128,7 @@ def summary(cases: list[Case]) -> dict[str, object]:
     asked, sure = sum(case.asked for case in cases), [case for case in cases if case.kind is Kind.SURE]
     good = [case for case in cases if case.good and case.asked >= 3]
     wrong_and_sure = sum(not case.good for case in sure)
+    likely = stats.binomtest(wrong_and_sure, max(len(cases), 1)).proportion_ci(method="wilson")
     scores = [case.dice for case in cases if np.isfinite(case.dice)]
     distances = [case.distance_mm for case in cases if np.isfinite(case.distance_mm)]
     return {
@@ -137,7 +138,8 @@ def summary(cases: list[Case]) -> dict[str, object]:
         "Dice": f"{np.mean(scores):.3f}" if scores else "",
         "centres, mm": f"{np.mean(distances):.1f}" if distances else "",
         "wrong maps": sum(not case.good for case in cases),
-        "called sure though wrong": f"{wrong_and_sure} ({wrong_and_sure / max(len(cases), 1):.1%})",
+        "called sure though wrong": f"{wrong_and_sure} ({wrong_and_sure / max(len(cases), 1):.1%}, {likely.low:.1%} to "
+        f"{likely.high:.1%})",
         "right ones called sure": f"{sum(case.kind is Kind.SURE for case in good)} of {len(good)}",
     }
 

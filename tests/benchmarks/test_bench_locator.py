@@ -101,7 +101,9 @@ def test_right_shifted_and_invented_levels_are_told_apart():
     # a sliver may be named or not
     assert case(part, whole, [1, 1, 1, 1, 0.1, 0, 0]).good
     told = summary([good, shifted, invented])
-    assert told["levels right"] == "11 of 18" and told["called sure though wrong"] == "2 (66.7%)"
+    assert (
+        told["levels right"] == "11 of 18" and told["called sure though wrong"] == "2 (66.7%, 20.8% to 93.9%)"
+    )
 
 
 def test_a_landmark_is_where_the_file_says(tmp_path):

@@ -138,6 +138,31 @@ def test_one_column_by_hand():
     assert one_column(nothing, 3.0) is nothing
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_arm_is_no_column(mirrored):
+    """A larger piece beside the neck, whose levels lie as they never do in a spine; the small map and the search."""
+    hu, labels = scan((110, 60, 110), top=20, at=(30, 30))
+    for place, level in enumerate((5, 3, 6, 4)):  # 54 mm apart, in a wrong order
+        hu[14 + 18 * place : 30 + 18 * place, 26:34, 74:86] = level * STEP_HU - 600
+    seen = np.rint((hu + 600) / STEP_HU).clip(0).astype(np.uint8)
+    seen[hu < -600] = 0
+    arms = np.where(seen != labels, seen, 0)
+    assert (arms > 0).sum() > ((labels > 0) & (labels < 8)).sum()
+    if mirrored:
+        hu, labels, seen = (np.ascontiguousarray(one[:, :, ::-1]) for one in (hu, labels, seen))
+    np.testing.assert_array_equal(one_column(seen, 3.0), labels)
+    np.testing.assert_array_equal(locate([Reader()], hu, CPU).labels, labels)
+
+
+def test_of_two_columns_the_larger_one_stays():
+    labels = np.zeros((70, 12, 60), np.uint8)
+    for level in range(1, 8):
+        labels[8 * level : 8 * level + 5, 2:10, 4:12] = level
+        labels[8 * level : 8 * level + 5, 2:10, 40:50] = level
+    kept = one_column(labels, 3.0)
+    assert not kept[:, :, :30].any() and (kept[:, :, 30:] == labels[:, :, 30:]).all()
+
+
 def test_a_real_network_in_half_precision(monkeypatch):
     monkeypatch.setattr(search, "autocast", lambda device, volumes: torch.autocast("cpu", torch.bfloat16))
     torch.manual_seed(1)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from cspine.competition.labels import LEVELS
-from cspine.preprocessing.verdict import WHOLE, Kind, Verdict, judge, judge_or_count_anew, shares_in_view
+from cspine.preprocessing.verdict import (
+    WHOLE,
+    Kind,
+    Verdict,
+    judge,
+    judge_or_count_anew,
+    likeness_to_a_spine,
+    shares_in_view,
+)
 
 MM = 3.0
 SURE = np.full(8, 0.95)
@@ -165,6 +173,21 @@ def test_what_is_no_neck_does_not_become_one():
     assert judge(counted(SMALL_AND_FAR)[0], MM, np.roll(confidence, -1)).kind is Kind.DOUBTFUL
     labels, verdict = counted(SMALL_AND_FAR, confidence)
     assert labels is SMALL_AND_FAR and verdict.kind is Kind.NOT_A_NECK
+
+
+def test_what_a_spine_has_and_other_bones_lack():
+    """Levels count for a piece of a map; odd sizes, odd steps and ends within the scan count against it."""
+    whole = neck()
+    assert likeness_to_a_spine(whole, MM) == 7
+    assert likeness_to_a_spine(whole[:38], MM) == 5  # cut within C6
+    assert likeness_to_a_spine(neck((2, 3, 4, 5, 6, 7, 8)), MM) == 6 - 2  # the scan goes on above C2
+    assert likeness_to_a_spine(neck((1, 2, 3, 5, 6, 7, 8)), MM) == 6 - 2
+    large = whole.copy()
+    large[26:31, 2:42, 2:42] = 4
+    assert likeness_to_a_spine(large, MM) == 7 - 2
+    upside_down = np.where((whole > 0) & (whole < 8), 8 - whole, 0).astype(np.uint8)
+    assert likeness_to_a_spine(upside_down, MM) == 7 - 2 * 6
+    assert likeness_to_a_spine(np.zeros_like(whole), MM) == likeness_to_a_spine(neck((8,)), MM) == 0
 
 
 def test_it_comes_back_from_json():

@@ -13,7 +13,7 @@ from cspine.competition.labels import LEVELS
 from cspine.networks.locator import AIR_HU, CLASSES, Locator, grey_values
 from cspine.networks.precision import autocast
 from cspine.preprocessing.components import largest_components
-from cspine.preprocessing.verdict import Kind, Verdict, judge_or_count_anew
+from cspine.preprocessing.verdict import Kind, Verdict, judge_or_count_anew, likeness_to_a_spine
 
 STRIDE = 0.6
 """Of the windows of the first pass, as a share of a window."""
@@ -33,6 +33,8 @@ STEP_VOX = 8
 
 BRIDGED_MM = 12.0
 """Two neighbours of one column are no farther apart than this, with the disc between them."""
+CANDIDATES = 5
+"""Largest pieces of a label map of which one is the column."""
 
 
 Part = tuple[slice, ...]
@@ -112,7 +114,7 @@ class Search:
         lack = self.window + -(-more // STEP_VOX) * STEP_VOX - np.array(hu.shape)
         self.before = lack // 2
         padding = [(int(b), int(n - b)) for b, n in zip(self.before, lack, strict=True)]
-        self.shape = hu.shape
+        self.inner = tuple(slice(int(b), int(b + n)) for b, n in zip(self.before, hu.shape, strict=True))
         self.hu = torch.from_numpy(np.pad(hu, padding, constant_values=int(AIR_HU)))
         self.size = np.array(self.hu.shape)
         self.total = torch.zeros(CLASSES, *self.hu.shape)
@@ -132,7 +134,7 @@ class Search:
         shift_mm : float
             How much lower the window lies.
         """
-        column = one_column(_likeliest(self.total), self.settings.spacing_mm)
+        column = self._column(_likeliest(self.total))
         cervical = np.argwhere((column >= 1) & (column <= len(LEVELS)))
         if not len(cervical):
             return
@@ -177,17 +179,22 @@ class Search:
         Located
             On the scan's own voxels.
         """
-        inner = tuple(slice(int(b), int(b + n)) for b, n in zip(self.before, self.shape, strict=True))
         sure, labels = (self.total / self.total.sum(dim=0)).max(dim=0)
-        cleaned = largest_components(one_column(labels.to(torch.uint8).numpy(), self.settings.spacing_mm))
+        cleaned = largest_components(self._column(labels.to(torch.uint8).numpy()))
         confidence, agreement = np.full(CLASSES - 1, np.nan), np.full(CLASSES - 1, np.nan)
         for label in range(1, CLASSES):
             here = cleaned == label
             if here.any():
                 confidence[label - 1] = float(sure.numpy()[here].mean())
                 agreement[label - 1] = self._agreement(here, label)
-        found = np.ascontiguousarray(cleaned[inner])
+        found = np.ascontiguousarray(cleaned[self.inner])
         return Located(*judge_or_count_anew(found, self.settings.spacing_mm, confidence, agreement))
+
+    def _column(self, labels: np.ndarray) -> np.ndarray:
+        """What of a label map belongs to the column, none of it in the air around the scan; uint8 (z, y, x)."""
+        column = np.zeros_like(labels)
+        column[self.inner] = one_column(labels[self.inner], self.settings.spacing_mm)
+        return column
 
     def _agreement(self, here: np.ndarray, label: int) -> float:
         """How alike the single opinions on a label are to the outcome: their mean Dice, NaN without any."""
@@ -222,7 +229,7 @@ def _likeliest(shares: Tensor) -> np.ndarray:
 
 
 def one_column(labels: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Keep what hangs together with most of C1-C7: a patient has one column, and skulls and jaws are none.
+    """Keep the piece that looks most like a cervical spine: a patient has one, and skulls, jaws and arms are none.
 
     Parameters
     ----------
@@ -234,7 +241,8 @@ def one_column(labels: np.ndarray, spacing_mm: float) -> np.ndarray:
     Returns
     -------
     ndarray of uint8, shape (z, y, x)
-        0 outside of that column; `labels` itself where there is no cervical vertebra.
+        0 outside of that column, the larger one of two that are as much like a spine; `labels` itself where there is
+        no cervical vertebra.
     """
     near = max(round(BRIDGED_MM / 2 / spacing_mm), 1)
     cervical = (labels >= 1) & (labels <= len(LEVELS))
@@ -242,5 +250,9 @@ def one_column(labels: np.ndarray, spacing_mm: float) -> np.ndarray:
         return labels
     whole = ndimage.binary_dilation(labels > 0, iterations=near)
     pieces, count = ndimage.label(whole)
-    largest = int(np.bincount(pieces[cervical], minlength=count + 1).argmax())
-    return np.where(pieces == largest, labels, np.uint8(0))
+    sizes = np.bincount(pieces[cervical], minlength=count + 1)
+    largest = [piece for piece in np.argsort(-sizes, kind="stable")[:CANDIDATES] if sizes[piece]]
+    candidates = [np.where(pieces == piece, labels, np.uint8(0)) for piece in largest]
+    if len(candidates) == 1:
+        return candidates[0]
+    return max(candidates, key=lambda one: (likeness_to_a_spine(one, spacing_mm), np.count_nonzero(one)))

@@ -163,7 +163,9 @@ def judge(
     if median < CERTAIN_OF_NOTHING:
         said = f"{', '.join(found)} may be there, but nothing is certain ({median:.2f})"
         return Verdict(Kind.NOT_A_NECK, (said,), ())
-    reasons = [*_order(pieces, found), *_sizes(pieces, found), *_ends(pieces, found)]
+    reasons = [*_order(pieces, found), *_sizes(pieces, found), *_loose_ends(pieces, found)]
+    if found[0] not in ("C1", "C2") or (found[0] == "C2" and pieces["C2"].cut):
+        reasons.append("neither C1 nor the whole of C2 is in view, and counting from below is less certain")
     for name in found:
         at = LEVELS.index(name)
         if confidence[at] < SURE:
@@ -192,6 +194,30 @@ def _pieces(labels: np.ndarray, spacing_mm: float) -> dict[str, _Piece]:
         centre = (np.argwhere(here).mean(axis=0) + start) * spacing_mm
         pieces[name] = _Piece(mm3, centre, above, below, aside)
     return pieces
+
+
+def likeness_to_a_spine(labels: np.ndarray, spacing_mm: float) -> int:
+    """Say how much a piece of a label map looks like a cervical spine, to choose among several.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        0 background, 1-7 = C1-C7, 8 = thoracic; z from head to feet.
+    spacing_mm : float
+        Voxel size on all axes.
+
+    Returns
+    -------
+    int
+        Levels of C1 to C7 that are there, less two for each that is too large or too small beside the others, for each
+        step from one to the next that is not one of a spine, and for each end of the column that the scan goes beyond.
+    """
+    pieces = _pieces(labels, spacing_mm)
+    found = [name for name in LEVELS if name in pieces]
+    if not found:
+        return 0
+    against = [*_order(pieces, found), *_sizes(pieces, found), *_loose_ends(pieces, found)]
+    return len(found) - 2 * len(against)
 
 
 def judge_or_count_anew(
@@ -291,14 +317,12 @@ def _beside_the_others(pieces: dict[str, _Piece]) -> dict[str, float]:
     return {name: one / usual for name, one in ratio.items()}
 
 
-def _ends(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
-    """Is there something to count from, and do the levels end where the scan does?"""
+def _loose_ends(pieces: dict[str, _Piece], found: list[str]) -> list[str]:
+    """Where the levels end though the scan goes on."""
     first, last = pieces[found[0]], pieces[found[-1]]
     reasons = []
     if found[0] != "C1" and not first.cut_above and not first.cut_aside:
         reasons.append(f"nothing found above {found[0]}, though the scan goes on")
     if found[-1] != "C7" and not last.cut_below and not last.cut_aside:
         reasons.append(f"nothing found below {found[-1]}, though the scan goes on")
-    if found[0] not in ("C1", "C2") or (found[0] == "C2" and first.cut):
-        reasons.append("neither C1 nor the whole of C2 is in view, and counting from below is less certain")
     return reasons
