@@ -141,12 +141,13 @@ class Judged:
 def judged_arm(wanted: Wanted, name: str, arm: Arm, seed: int) -> Judged:
     """Train and judge an arm with a seed, unless that is done."""
     kept = wanted.done / "judged" / f"{slug(name)}-{seed}.json"
-    run = wanted.done / "runs" / f"{slug(name if arm.searched else BASE)}-{seed}"
+    trained = name if arm.searched else BASE  # another search needs no training of its own
+    run = wanted.done / "runs" / f"{slug(trained)}-{seed}"
     if not kept.is_file():
         device, spacing_mm = torch.device("cpu"), arm.preset.locator.spacing_mm
         _, store = write_replica(wanted.work, wanted.studies, LEARN_SEED, wanted.workers, spacing_mm)
         asked, judge = write_replica(wanted.work, wanted.judged, JUDGE_SEED, wanted.workers, spacing_mm)
-        locator = train_arm(run, arm, store, seed)
+        locator = train_arm(run, trained, arm, store, seed)
         find = locate if arm.searched else look_once
         cases = list(replica_cases(asked, judge, [locator], device, find))
         marks = {}
@@ -205,7 +206,7 @@ def row_of(name: str, found: list[Judged], base: list[Judged]) -> dict[str, obje
     }
 
 
-def train_arm(run: Path, arm: Arm, store: StudyStore, seed: int) -> Locator:
+def train_arm(run: Path, name: str, arm: Arm, store: StudyStore, seed: int) -> Locator:
     """Train one arm with one seed, unless that was done."""
     preset = replace(arm.preset, seed=seed)
     uids = [uid for uid in store.uids() if store.holds(uid, "labels")]
@@ -217,9 +218,9 @@ def train_arm(run: Path, arm: Arm, store: StudyStore, seed: int) -> Locator:
 
     with init_distributed() as context:
         training = FoldTraining(
-            name=run.name, folder=run, make_model=lambda: arm.network(preset.locator),
+            name=f"{name} {seed}", folder=run, make_model=lambda: arm.network(preset.locator),
             dataset=LocatorDataset(store, uids, preset), loss=voxel_loss, evaluate=keep,
-            description={"arm": run.name, "seed": seed, "epochs": preset.locator_training.epochs, "studies": uids},
+            description={"arm": name, "seed": seed, "epochs": preset.locator_training.epochs, "studies": uids},
             made_by="make bench-locator", volumes=True,
         )  # fmt: skip
         train_network(training, preset.locator_training, seed, context)
