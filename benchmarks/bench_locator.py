@@ -132,7 +132,7 @@ def of_arms(flags: Flags) -> list[str]:
         f"{flags.judged} others. Every arm is what the kit does, at voxels of {flags.spacing_mm:g} mm, but "
         "for what its name says. Differences are means over the seeds, in brackets 95 % intervals over the "
         "studies, drawn again 1,000 times, paired; how much another seed changes is beside them. A "
-        "training's minutes are its epochs times the median one, on one core. The kit's own locator learnt for some "
+        "training's minutes are its epochs times the median one. The kit's own locator learnt for some "
         "12,300 updates on 513 replicas: what counts is how the arms differ.",
         "",
         markdown(ablation(wanted), "arm"),

@@ -95,7 +95,8 @@ def test_a_piece_of_the_skull_is_no_c1():
     found = locate([Reader()], one_too_low.astype(np.int16) * STEP_HU - 600, CPU)
     np.testing.assert_array_equal(found.labels, labels)
     assert found.verdict.kind is Kind.DOUBTFUL and found.verdict.levels == LEVELS[:6]
-    (reason,) = found.verdict.reasons
+    reason, other = found.verdict.reasons
+    assert "the scan ends within C6" in other
     assert "what was named C1 first is 0.1 times as large as expected and 35 mm from the next" in reason
     # with C7 and thoracic vertebrae below, the count from there speaks against it
     hu, labels = scan((70, 30, 60))

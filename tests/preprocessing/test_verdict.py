@@ -38,12 +38,16 @@ def test_a_whole_neck_is_sure():
     assert verdict.note == "" and verdict.in_view.all()
 
 
-def test_a_neck_that_the_scan_cuts_is_sure_of_what_it_shows():
+def test_a_neck_that_the_scan_cuts_is_told_from_what_it_shows():
     below = neck()[:38]  # within C6
     found = judge(below, MM, SURE)
-    assert (found.kind, found.levels) == (Kind.SURE, LEVELS[:5])
-    assert found.note == "label map sure: C6, C7 not in view"
+    assert (found.kind, found.levels) == (Kind.DOUBTFUL, LEVELS[:5])
+    reason = "the scan ends within C5: the levels near its end may be named one off"
+    assert found.note == f"label map doubtful: C6, C7 not in view; {reason}"
     assert found.in_view.tolist() == [True] * 5 + [False] * 2
+    within_c7 = neck()[:48]
+    assert judge(within_c7, MM, SURE).reasons == (reason.replace("C5", "C7"),)
+    assert judge(neck()[:54], MM, SURE).kind is Kind.SURE  # a thoracic vertebra follows
     above = judge(neck(top=2), MM, SURE)  # C1 begins within reach of the scan's edge
     assert (above.kind, above.levels) == (Kind.SURE, LEVELS)
 
@@ -134,7 +138,8 @@ def test_a_c1_that_is_too_small_and_too_far_is_left_out():
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, np.where(SMALL_AND_FAR > 1, SMALL_AND_FAR - 1, 0))
     assert (verdict.kind, verdict.levels) == (Kind.DOUBTFUL, LEVELS[:5])
-    (reason,) = verdict.reasons
+    reason, other = verdict.reasons
+    assert "the scan ends within C5" in other
     assert "0.1 times as large as expected and 54 mm from the next" in reason
 
 

@@ -166,6 +166,8 @@ def judge(
     reasons = [*_order(pieces, found), *_sizes(pieces, found), *_loose_ends(pieces, found)]
     if found[0] not in ("C1", "C2") or (found[0] == "C2" and pieces["C2"].cut):
         reasons.append("neither C1 nor the whole of C2 is in view, and counting from below is less certain")
+    if pieces[found[-1]].cut_below and "T" not in pieces:
+        reasons.append(f"the scan ends within {found[-1]}: the levels near its end may be named one off")
     for name in found:
         at = LEVELS.index(name)
         if confidence[at] < SURE:
@@ -202,9 +204,9 @@ def likeness_to_a_spine(labels: np.ndarray, spacing_mm: float) -> int:
     Parameters
     ----------
     labels : ndarray of uint8, shape (z, y, x)
-        0 background, 1-7 = C1-C7, 8 = thoracic; z from head to feet.
+        One piece of a map as `judge` takes it, 0 elsewhere.
     spacing_mm : float
-        Voxel size on all axes.
+        Side of a voxel.
 
     Returns
     -------
