@@ -141,10 +141,15 @@ wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the ne
 IMAGE  := .venv-image
 IMAGE_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12 /usr/bin/python3.12 /usr/local/bin/python3.12))
 
-# The packages of Kaggle's image alone, in its Python; what else the kernel needs comes from the wheels.
+IMAGE_PACKAGES = $(IMAGE)/lib/python3.12/site-packages
+
+# The packages of Kaggle's image alone, in its Python; what else the kernel needs comes from the wheels. The GPU's
+# libraries, more than half of it all, are the same for every Python: hard links to those of .venv, where the disk has
+# such links, instead of 4 GB once more. pip looks at their versions and replaces what is not as torch wants it.
 $(IMAGE)/.ready: requirements.txt
 	test -n "$(IMAGE_PYTHON)"
-	$(IMAGE_PYTHON) -m venv $(IMAGE)
+	$(IMAGE_PYTHON) -m venv --clear $(IMAGE)
+	cp -al $(VENV)/lib/python3*/site-packages/nvidia* $(IMAGE_PACKAGES) 2>/dev/null || rm -rf $(IMAGE_PACKAGES)/nvidia*
 	sed '/^# Not in Kaggle/,$$d' requirements.txt > $(IMAGE)/requirements.txt
 	$(IMAGE)/bin/python -m pip install --quiet -r $(IMAGE)/requirements.txt
 	touch $@
