@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from helpers import stages
 from helpers.series import phantom, slices_of, write_series
+from helpers.tasks import write_or_find_the_disk_full
 
 from cspine import storage
 from cspine.dicom.reader import READ_AGAIN, read_series
-from cspine.execution.batch import Batch
+from cspine.execution.batch import Batch, StudyWork, run_batch
 from cspine.execution.engine import run_tasks
+from cspine.execution.sources import Sources
 from cspine.execution.store import StudyStore
 from cspine.execution.worker import DIED, Job
 from cspine.inference.decoded import decode_study, load_volume
@@ -117,6 +119,27 @@ def test_the_index_keeps_where_the_slices_truly_lay(tmp_path):
     assert row[["slices_read", "step_min_mm", "step_max_mm", "z"]].tolist() == ["11", "2.0", "4.0", "12"]
     heights = np.array(store.meta(GOOD)["slice_heights_mm"])
     np.testing.assert_allclose(heights, [100.0 - 2 * z for z in range(12) if z != 5])
+
+
+def work_of(store: StudyStore, hows: dict[str, str]) -> Batch:
+    work = StudyWork("stage", write_or_find_the_disk_full, "", (), lambda _: {}, lambda *_: Sources([]))
+    tasks = {uid: (str(store.folder), how) for uid, how in hows.items()}
+    return run_batch(work, tasks, store, ExecutionSettings(workers=2))
+
+
+def test_a_run_that_ends_early_leaves_nothing_half_written(tmp_path):
+    store = StudyStore(tmp_path / "store", {})
+    with pytest.raises(storage.DiskFull, match="study 1.2.4: no room"):
+        work_of(store, {"1.2.3": "slow", "1.2.4": "full"})
+    assert not list(store.folder.glob(".*.tmp")) and not store.uids()
+    assert store.read_index().empty
+
+
+def test_nor_does_one_whose_worker_was_killed(tmp_path):
+    store = StudyStore(tmp_path / "store", {})
+    batch = work_of(store, {"1.2.3": "dies once"})
+    assert (batch.done, batch.retried) == (1, 1)
+    assert not list(store.folder.glob(".*.tmp")) and store.uids() == ["1.2.3"]
 
 
 def rows(failed: dict[str, str]) -> dict[str, dict]:

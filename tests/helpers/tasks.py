@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cspine import storage
 from cspine.errors import InputError
 from cspine.execution.engine import run_tasks
 from cspine.execution.store import StudyStore
@@ -65,6 +66,27 @@ def write_and_die(folder: str, uid: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     store.write(uid, Arrays(), {"a": 1})
+
+
+def write_or_find_the_disk_full(folder: str, how: str) -> dict:
+    """Begin to write a study and take long, or die at it once; another finds the disk full as soon as it is begun."""
+    store, begun = StudyStore(folder, {}), Path(folder)
+    if how == "full":
+        while not list(begun.glob(".1.2.*.tmp/first.npy")):
+            time.sleep(0.01)
+        raise storage.DiskFull("no room")
+
+    class Arrays(dict):
+        def items(self):
+            yield "first", np.arange(1000)
+            if how == "slow":
+                time.sleep(600)
+            elif not (begun / "died").exists():
+                (begun / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    store.write("1.2.3", Arrays(), {"notes": []})
+    return {"notes": []}
 
 
 def decode_raw(path: str, fallback: bool = False) -> str:

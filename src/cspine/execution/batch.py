@@ -192,7 +192,7 @@ def run_batch(
         written = started
         visible = (store.folder.absolute(), *folders)
         outcomes = _outcomes(work.job(), missing, execution, visible)
-        with _index_in_the_end(store, work, batch), closing(outcomes):
+        with _in_order_in_the_end(store, work, batch), closing(outcomes):
             for outcome in cli.progress(outcomes, unit="study", total=len(missing), what=work.name):
                 _take(batch, work, outcome)
                 if time.monotonic() - written > INDEX_EVERY_S:
@@ -214,16 +214,18 @@ def _outcomes(
 
 
 @contextmanager
-def _index_in_the_end(store: StudyStore, work: StudyWork, batch: Batch) -> Iterator[None]:
-    """Write the index also after an error, and let the first error be the one that is told."""
+def _in_order_in_the_end(store: StudyStore, work: StudyWork, batch: Batch) -> Iterator[None]:
+    """Delete what stopped workers were writing, and write the index, also after an error; the first error is told."""
     try:
         yield
     except BaseException as first:
+        store.clean_temporaries()  # a full disk has room for the index then
         try:
             store.write_index(batch.rows.values(), work.columns)
         except DiskFull:
             first.add_note("index.csv could not be brought up to date; the next run does that")
         raise
+    store.clean_temporaries()
     store.write_index(batch.rows.values(), work.columns)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ class StudyStore:
             shutil.rmtree(older)
 
     def clean_temporaries(self) -> int:
-        """Delete what interrupted writes left behind.
+        """Delete what interrupted writes left behind, as far as that is allowed.
 
         Returns
         -------
@@ -228,7 +229,8 @@ class StudyStore:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
         return len(left)
 
     def write_index(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
