@@ -140,8 +140,7 @@ wheels: $(READY)  ## download the wheels that Kaggle's image lacks (needs the ne
 
 IMAGE  := .venv-image
 IMAGE_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12 /usr/bin/python3.12 /usr/local/bin/python3.12))
-
-IMAGE_PACKAGES = $(IMAGE)/lib/python3.12/site-packages
+IMAGE_PACKAGES := $(IMAGE)/lib/python3.12/site-packages
 
 # The packages of Kaggle's image alone, in its Python; what else the kernel needs comes from the wheels. The GPU's
 # libraries, more than half of it all, are the same for every Python: hard links to those of .venv, where the disk has

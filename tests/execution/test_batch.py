@@ -1,5 +1,6 @@
 """What a batch tells: the index's rows, the summary, the second attempt after a crash."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import stages
 from helpers.series import phantom, slices_of, write_series
-from helpers.tasks import write_or_find_the_disk_full
+from helpers.tasks import write_and_die, write_for_long_or_find_the_disk_full
 
 from cspine import storage
 from cspine.dicom.reader import READ_AGAIN, read_series
@@ -121,25 +122,25 @@ def test_the_index_keeps_where_the_slices_truly_lay(tmp_path):
     np.testing.assert_allclose(heights, [100.0 - 2 * z for z in range(12) if z != 5])
 
 
-def work_of(store: StudyStore, hows: dict[str, str]) -> Batch:
-    work = StudyWork("stage", write_or_find_the_disk_full, "", (), lambda _: {}, lambda *_: Sources([]))
-    tasks = {uid: (str(store.folder), how) for uid, how in hows.items()}
+def batch_of(function: Callable, tasks: dict[str, tuple], store: StudyStore) -> Batch:
+    work = StudyWork("stage", function, "", (), lambda _: {}, lambda *_: Sources([]))
     return run_batch(work, tasks, store, ExecutionSettings(workers=2))
 
 
 def test_a_run_that_ends_early_leaves_nothing_half_written(tmp_path):
-    store = StudyStore(tmp_path / "store", {})
-    with pytest.raises(storage.DiskFull, match="study 1.2.4: no room"):
-        work_of(store, {"1.2.3": "slow", "1.2.4": "full"})
+    store = StudyStore(tmp_path / "store", {"spacing_mm": 1.0})
+    tasks = {uid: (str(store.folder), uid, uid == ODD) for uid in (GOOD, ODD)}
+    with pytest.raises(storage.DiskFull, match=f"study {ODD}: no room"):
+        batch_of(write_for_long_or_find_the_disk_full, tasks, store)
     assert not list(store.folder.glob(".*.tmp")) and not store.uids()
     assert store.read_index().empty
 
 
-def test_nor_does_one_whose_worker_was_killed(tmp_path):
-    store = StudyStore(tmp_path / "store", {})
-    batch = work_of(store, {"1.2.3": "dies once"})
-    assert (batch.done, batch.retried) == (1, 1)
-    assert not list(store.folder.glob(".*.tmp")) and store.uids() == ["1.2.3"]
+def test_nor_does_one_whose_workers_were_killed(tmp_path):
+    store = StudyStore(tmp_path / "store", {"spacing_mm": 1.0})
+    batch = batch_of(write_and_die, {GOOD: (str(store.folder), GOOD)}, store)
+    assert "worker died (signal 9, SIGKILL) 3 times" in batch.failed[GOOD]
+    assert not list(store.folder.glob(".*.tmp")) and not store.uids()
 
 
 def rows(failed: dict[str, str]) -> dict[str, dict]:

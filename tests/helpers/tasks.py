@@ -68,25 +68,19 @@ def write_and_die(folder: str, uid: str) -> None:
     store.write(uid, Arrays(), {"a": 1})
 
 
-def write_or_find_the_disk_full(folder: str, how: str) -> dict:
-    """Begin to write a study and take long, or die at it once; another finds the disk full as soon as it is begun."""
-    store, begun = StudyStore(folder, {}), Path(folder)
-    if how == "full":
-        while not list(begun.glob(".1.2.*.tmp/first.npy")):
+def write_for_long_or_find_the_disk_full(folder: str, uid: str, full: bool) -> None:
+    """Write a study and take long between its arrays, or find the disk full once another has come that far."""
+    if full:
+        while not list(Path(folder).glob(".*.tmp/first.npy")):
             time.sleep(0.01)
         raise storage.DiskFull("no room")
 
     class Arrays(dict):
         def items(self):
             yield "first", np.arange(1000)
-            if how == "slow":
-                time.sleep(600)
-            elif not (begun / "died").exists():
-                (begun / "died").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(600)
 
-    store.write("1.2.3", Arrays(), {"notes": []})
-    return {"notes": []}
+    StudyStore(folder, {"spacing_mm": 1.0}).write(uid, Arrays(), {"a": 1})
 
 
 def decode_raw(path: str, fallback: bool = False) -> str:

@@ -192,7 +192,7 @@ def run_batch(
         written = started
         visible = (store.folder.absolute(), *folders)
         outcomes = _outcomes(work.job(), missing, execution, visible)
-        with _in_order_in_the_end(store, work, batch), closing(outcomes):
+        with _left_in_order(store, work, batch), closing(outcomes):
             for outcome in cli.progress(outcomes, unit="study", total=len(missing), what=work.name):
                 _take(batch, work, outcome)
                 if time.monotonic() - written > INDEX_EVERY_S:
@@ -214,7 +214,7 @@ def _outcomes(
 
 
 @contextmanager
-def _in_order_in_the_end(store: StudyStore, work: StudyWork, batch: Batch) -> Iterator[None]:
+def _left_in_order(store: StudyStore, work: StudyWork, batch: Batch) -> Iterator[None]:
     """Delete what stopped workers were writing, and write the index, also after an error; the first error is told."""
     try:
         yield
